@@ -1,0 +1,86 @@
+"""The exporter's cloud side wired to a simulated cloud, for tests that want a real socket in between."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from yarl import URL
+
+from exporter.auth import Auth, Credentials
+from exporter.client import ENDPOINTS, Client
+from exporter.login import Surfaces
+from exporter.simulator.cloud import Cloud, start_cloud
+from exporter.simulator.settings import CloudConfig
+from exporter.simulator.world import World, WorldConfig
+from exporter.transport import Tally, Transport
+
+OWNER = Credentials(email=CloudConfig.email, password=CloudConfig.password)
+
+
+@dataclass
+class Time:
+    """A wall clock that a test moves."""
+
+    seconds: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class Wired:
+    """A client, its parts, and the cloud it talks to."""
+
+    client: Client
+    auth: Auth
+    transport: Transport
+    cloud: Cloud
+    wall: Time
+    http: aiohttp.ClientSession
+    url: URL
+    sent: list[str] = field(default_factory=list)
+
+    @property
+    def site_id(self) -> str:
+        return next(iter(self.cloud.world.sites))
+
+    @property
+    def serial(self) -> str:
+        return next(iter(self.cloud.world.sites[self.site_id].chargers))
+
+    def logins(self) -> int:
+        return self.cloud.journal.count(endpoint="login")
+
+
+@asynccontextmanager
+async def wired(
+    config: CloudConfig | None = None,
+    credentials: Credentials = OWNER,
+    *,
+    timeout_seconds: float = 5.0,
+    wall: Callable[[], float] | None = None,
+) -> AsyncIterator[Wired]:
+    """A client with credentials against a fresh cloud of two sites."""
+    time = Time()
+    running = await start_cloud(
+        World(WorldConfig(start_seconds=time.seconds), clock=time), config, clock=time
+    )
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        url = URL(running.url + "/")
+        sent: list[str] = []
+        transport = Transport(
+            http,
+            Tally(ENDPOINTS),
+            timeout_seconds=timeout_seconds,
+            sent=lambda: sent.append(""),
+            timed=lambda endpoint, seconds: None,
+            wall_clock=time,
+        )
+        auth = Auth(transport, credentials, Surfaces(url, url), account="home", wall_clock=time)
+        client = Client(transport, auth, url)
+        try:
+            yield Wired(client, auth, transport, running.cloud, time, http, url, sent)
+        finally:
+            await auth.close()
+            await running.close()
