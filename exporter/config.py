@@ -1,0 +1,350 @@
+"""YAML file, environment and flags → one frozen `Config`; every rule that joins settings is here.
+
+Order: flag, environment, file, default. `settings.py` names the keys, `readers.py` understands their text,
+`layers.py` finds where it was given.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from exporter import readers
+from exporter.errors import ConfigError
+from exporter.layers import (
+    FILE_VARIABLE,
+    Given,
+    Layer,
+    environment_layers,
+    file_layers,
+    flag_layer,
+    readable_by_others,
+    shape,
+)
+from exporter.readers import Secret
+from exporter.settings import (
+    ACCOUNT_SETTINGS,
+    SECTIONS,
+    SETTINGS,
+    Setting,
+    add_flags,
+    config_path_of,
+    flags_of,
+    variable,
+)
+
+__all__ = [
+    "AccountConfig",
+    "CloudConfig",
+    "Config",
+    "ControlConfig",
+    "LogConfig",
+    "PollConfig",
+    "Secret",
+    "StateConfig",
+    "WebConfig",
+    "add_flags",
+    "config_path_of",
+    "flags_of",
+    "load",
+    "masked",
+    "private_texts",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountConfig:
+    """One way to log in and the sites read with it; no sites: every site the account can see."""
+
+    name: str = "default"
+    email: str | None = None
+    password: Secret | None = None
+    e_auth_token: Secret | None = None
+    cookie: Secret | None = None
+    access_token: Secret | None = None
+    sites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollConfig:
+    """How often the cloud is asked."""
+
+    interval_seconds: float = 30.0
+    idle_interval_seconds: float = 60.0
+    summary_interval_seconds: float = 300.0
+    charge_mode_interval_seconds: float = 300.0
+    align: Literal["scrape", "clock", "none"] = "scrape"
+    request_timeout_seconds: float = 10.0
+    stale_after_seconds: float = 300.0
+    max_requests_per_hour: int = 600
+    live_stream: Literal["never", "on_command", "on_change", "while_charging"] = "on_command"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudConfig:
+    """Where the cloud is; no slash at the end."""
+
+    base_url: str = "https://enlighten.enphaseenergy.com"
+    entrez_url: str = "https://entrez.enphaseenergy.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateConfig:
+    """The state folder; None when neither a setting nor the platform names one."""
+
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """Where the exporter listens; `readers.host_and_port` splits an address."""
+
+    listen_addresses: tuple[str, ...] = (":10055",)
+    telemetry_path: str = "/metrics"
+    config_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """The control API and its bearer token."""
+
+    enabled: bool = False
+    token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["logfmt", "json"] = "logfmt"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting, checked."""
+
+    accounts: tuple[AccountConfig, ...]
+    poll: PollConfig = field(default_factory=PollConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+    state: StateConfig = field(default_factory=StateConfig)
+    web: WebConfig = field(default_factory=WebConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def load(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | list[str]]
+) -> tuple[Config, tuple[str, ...]]:
+    """Read all layers; returns the config and warnings for the log. Raises ConfigError.
+
+    `path` is --config.file; None for the file named in the environment, if any. `flags` is of `flags_of`.
+    """
+    if path is None and environ.get(FILE_VARIABLE):
+        path = Path(environ[FILE_VARIABLE])
+    warnings: list[str] = []
+    from_file, accounts = file_layers(path, warnings) if path else ({}, [])
+    from_environment, account = environment_layers(environ)
+    given = from_file | from_environment | flag_layer(flags)
+    cloud = CloudConfig(**_section("cloud", given, warnings))
+    config = Config(
+        accounts=_accounts(accounts, account, path, warnings),
+        poll=_poll(given, loopback=readers.is_loopback(cloud.base_url)),
+        cloud=cloud,
+        state=StateConfig(**{"path": _state_path(environ)} | _section("state", given, warnings)),
+        web=_web(given),
+        control=ControlConfig(**_section("control", given, warnings)),
+        log=LogConfig(**_section("log", given, warnings)),
+    )
+    return config, tuple(warnings)
+
+
+def _section(name: str, given: Layer, warnings: list[str]) -> dict[str, Any]:
+    chosen = (setting for setting in SETTINGS if setting.key.startswith(f"{name}."))
+    return _fields(chosen, given, warnings)
+
+
+def _fields(settings: Iterable[Setting], given: Layer, warnings: list[str]) -> dict[str, Any]:
+    return {s.field: _value(s, given[s.key], warnings) for s in settings if s.key in given}
+
+
+def _value(setting: Setting, given: Given, warnings: list[str]) -> object:
+    if not setting.many:
+        return _one(setting, given, warnings)
+    if not isinstance(given.raw, list):
+        raise ConfigError(f"{given.where}: expected a list in brackets, got {shape(given.raw)}")
+    items = [given._replace(where=f"{given.where}[{i}]", raw=raw) for i, raw in enumerate(given.raw)]
+    values = tuple(_one(setting, item, warnings) for item in items)
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ConfigError(f'{items[index].where}: "{value}" is listed twice, expected once')
+    return values
+
+
+def _one(setting: Setting, given: Given, warnings: list[str]) -> object:
+    if not isinstance(given.raw, str):
+        raise ConfigError(f"{given.where}: expected a single value, got {shape(given.raw)}")
+    text = _content(given, warnings) if given.holds_path else given.raw
+    try:
+        value = setting.read(text)
+    except ValueError as error:
+        got = "" if setting.private else f"got {_quoted(text)}, "
+        place = f" in {given.folder / given.raw}" if given.holds_path else ""
+        raise ConfigError(f"{given.where}: {got}expected {error}{place}") from None
+    return given.folder / value if isinstance(value, Path) else value
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text[:60], ensure_ascii=False)
+
+
+def _content(given: Given, warnings: list[str]) -> str:
+    path: Path = given.folder / given.raw
+    try:
+        text = path.read_text(encoding="utf-8")
+        warnings += readable_by_others(path)
+    except OSError as error:
+        reason = f"{path} cannot be read ({error.strerror})"
+        raise ConfigError(f"{given.where}: {reason}, expected a file that holds the secret") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{given.where}: {path} is not UTF-8, expected one line of text") from None
+    return text
+
+
+def _poll(given: Layer, *, loopback: bool) -> PollConfig:
+    poll = _section("poll", given, [])
+    least = (0.1, "100ms") if loopback else (15.0, "15s (100ms when cloud.base_url is a loopback address)")
+    _at_least(poll, given, "interval", *least)
+    for key in ("idle_interval", "summary_interval", "charge_mode_interval"):
+        interval = poll["interval_seconds"]
+        _at_least(poll, given, key, interval, f"poll.interval ({readers.duration_text(interval)})")
+    twice = 2 * poll["idle_interval_seconds"]
+    _at_least(poll, given, "stale_after", twice, f"twice poll.idle_interval ({readers.duration_text(twice)})")
+    return PollConfig(**poll)
+
+
+def _at_least(poll: dict[str, Any], given: Layer, key: str, seconds: float, least: str) -> None:
+    """Refuse a value below its floor; a default moves up to it."""
+    name = f"{key}_seconds"
+    if name not in poll:
+        poll[name] = max(getattr(PollConfig(), name), seconds)
+    elif poll[name] < seconds:
+        where, raw, *_ = given[f"poll.{key}"]
+        raise ConfigError(f"{where}: got {_quoted(raw)}, expected at least {least}")
+
+
+def _web(given: Layer) -> WebConfig:
+    web = _section("web", given, [])
+    if web.get("listen_addresses") == ():
+        raise ConfigError(
+            f'{given["web.listen_address"].where}: is empty, expected an address such as ":10055"'
+        )
+    return WebConfig(**web)
+
+
+def _state_path(environ: Mapping[str, str]) -> Path | None:
+    """The folder systemd made (first of a colon-separated list), else the platform's for a user."""
+    if environ.get("STATE_DIRECTORY"):
+        return Path(environ["STATE_DIRECTORY"].partition(":")[0])
+    home = Path(environ["HOME"]) if environ.get("HOME") else None
+    if sys.platform == "darwin":
+        return home / "Library/Application Support/enphase-ev-exporter" if home else None
+    base = environ.get("XDG_STATE_HOME") or (home / ".local/state" if home else None)
+    return Path(base) / "enphase-ev-exporter" if base else None
+
+
+def _accounts(
+    in_file: list[Layer], shortcut: Layer, path: Path | None, warnings: list[str]
+) -> tuple[AccountConfig, ...]:
+    """The accounts of the file; the variables of the single account complete, or are, the only one."""
+    if shortcut and len(in_file) > 1:
+        raise ConfigError(
+            f"{next(iter(shortcut.values())).where}: is for a single account and {path} has {len(in_file)}, "
+            "expected the variable unset or one account in the file"
+        )
+    layers = [dict(*in_file) | shortcut] if shortcut else in_file
+    if not layers:
+        raise ConfigError(
+            f"{path or 'environment'}: no account to log in with, expected accounts in the file of "
+            "--config.file, or ENPHASE_EV_EMAIL and ENPHASE_EV_PASSWORD_FILE, or "
+            "ENPHASE_EV_E_AUTH_TOKEN_FILE and ENPHASE_EV_COOKIE_FILE"
+        )
+    accounts: list[AccountConfig] = []
+    for index, given in enumerate(layers):
+        account = AccountConfig(**_fields(ACCOUNT_SETTINGS, given, warnings))
+        where = f"{path}: accounts[{index}]" if in_file else "environment"
+        _check_login(account, where, str if in_file else variable)
+        for other in accounts:
+            _check_apart(account, other, where)
+        accounts.append(account)
+    return tuple(accounts)
+
+
+def _check_login(account: AccountConfig, where: str, spelled: Callable[[str], str]) -> None:
+    captured = account.e_auth_token, account.cookie
+    if any(captured) and not all(captured):
+        missing = "cookie_file" if account.e_auth_token else "e_auth_token_file"
+        raise ConfigError(f"{where}: half of a captured login, expected {spelled(missing)} too")
+    if all(captured) or (account.email and account.password):
+        return
+    if account.email or account.password:
+        missing = "password_file" if account.email else "email"
+        raise ConfigError(f"{where}: half of a login, expected {spelled(missing)} too")
+    raise ConfigError(
+        f"{where}: no way to log in, expected {spelled('email')} and {spelled('password_file')}, or "
+        f"{spelled('e_auth_token_file')} and {spelled('cookie_file')}"
+    )
+
+
+def _check_apart(account: AccountConfig, other: AccountConfig, where: str) -> None:
+    if account.name == other.name:
+        raise ConfigError(
+            f'{where}.name: "{account.name}" is taken by another account, expected a name of its own'
+        )
+    for site_id in account.sites:
+        if site_id in other.sites:
+            raise ConfigError(
+                f'{where}.sites: "{site_id}" is read with account "{other.name}", expected one account'
+            )
+
+
+def private_texts(config: Config) -> tuple[str, ...]:
+    """What must never be printed: every secret, every e-mail address; for `logs.conceal`."""
+    secrets = [config.control.token]
+    for account in config.accounts:
+        secrets += [account.password, account.e_auth_token, account.cookie, account.access_token]
+    emails = [account.email for account in config.accounts if account.email]
+    return (*(secret.reveal() for secret in secrets if secret), *emails)
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """The effective config as the file would spell it, fit to be shown to anyone."""
+    sections = {
+        section: {
+            s.key.partition(".")[2]: _shown(getattr(getattr(config, section), s.field))
+            for s in SETTINGS
+            if s.key.startswith(f"{section}.")
+        }
+        for section in SECTIONS
+    }
+    accounts = [
+        {s.key: _shown(getattr(account, s.field)) for s in ACCOUNT_SETTINGS} for account in config.accounts
+    ]
+    for account in accounts:
+        if account["email"]:
+            account["email"] = re.sub("^(.)[^@]*", r"\1***", account["email"])
+    return {"accounts": accounts, **sections}
+
+
+def _shown(value: object) -> Any:
+    match value:
+        case tuple():
+            return list(value)
+        case Secret() | Path():
+            return str(value)
+        case float():  # every number of the config with a fraction is a duration
+            return readers.duration_text(value)
+    return value

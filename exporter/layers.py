@@ -1,0 +1,187 @@
+"""File, environment and flags, each in its own spelling → {key: Given}; nothing is understood yet.
+
+Scalars of the YAML file stay text, as they are in the environment: `password: 0123` is four characters and
+`interval: 30` lacks its unit, in either place.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from exporter.errors import ConfigError
+from exporter.settings import ACCOUNT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Setting, variable
+
+FILE_VARIABLE = "ENPHASE_EV_CONFIG_FILE"
+
+# A Kubernetes Service called enphase-ev-exporter gives pods ENPHASE_EV_EXPORTER_PORT=tcp://… and more.
+_SERVICE_LINK = re.compile(
+    r"\w+(_SERVICE_(HOST|PORT(_\w+)?)|_PORT_\d+_(TCP|UDP|SCTP)_\w+)=.*|\w+=(tcp|udp|sctp)://.*"
+)
+
+
+class Given(NamedTuple):
+    """What one place says about one key, before it is understood."""
+
+    where: str  # file and key, variable, or flag
+    raw: Any
+    folder: Path = Path()  # where a relative path in it starts
+    holds_path: bool = False  # raw is the path of the file with the value
+
+
+Layer = dict[str, Given]  # by Setting.key
+
+
+class _TextLoader(yaml.BaseLoader):
+    """YAML whose scalars are text or None, and whose keys are given once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise _KeyTwice(None, None, f'the key "{key.value}" is given twice', key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep=True)
+
+
+class _KeyTwice(yaml.MarkedYAMLError):
+    pass
+
+
+_NULL = "tag:yaml.org,2002:null"
+_TextLoader.add_implicit_resolver(_NULL, re.compile("(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_TextLoader.add_constructor(_NULL, lambda loader, node: None)
+
+
+def _document(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8")
+        loader = _TextLoader(text)
+        return loader.get_single_data()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a YAML file") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8, expected a YAML file saved as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {_yaml_problem(error)}") from None
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    # PyYAML's own words quote the line, and the line may hold a password.
+    mark = getattr(error, "problem_mark", None)
+    line = f"line {mark.line + 1}: " if mark else ""
+    problem = str(getattr(error, "problem", ""))
+    if isinstance(error, _KeyTwice):
+        return f"{line}{problem}, expected once"
+    if "\\t" in problem:
+        return f"{line}is indented with a tab, expected spaces"
+    return (
+        f"{line}is not YAML, expected `key: value` lines and quotes around a value that holds : # * & ! or %"
+    )
+
+
+def _mapping(content: object, where: str) -> dict[Any, Any]:
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected `key: value` lines, got {shape(content)}")
+    return content
+
+
+def shape(raw: object) -> str:
+    """What kind of YAML this is, in words."""
+    if isinstance(raw, list):
+        return "a list"
+    return "keys and values" if isinstance(raw, dict) else "a single value"
+
+
+def _unknown(where: str, word: str, known: Iterable[str]) -> ConfigError:
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.0)[0]
+    return ConfigError(
+        f"{where}: is not a setting, expected {nearest} or another one of docs/configuration.md"
+    )
+
+
+def file_layers(path: Path, warnings: list[str]) -> tuple[Layer, list[Layer]]:
+    """What the file says: its sections, and each of its accounts."""
+    document = _mapping(_document(path), str(path))
+    accounts = document.pop("accounts", None) or []
+    spelled: Layer = {}
+    for section, content in document.items():
+        if section not in SECTIONS:
+            raise _unknown(f"{path}: {section}", str(section), ("accounts", *SECTIONS))
+        for key, raw in _mapping(content, f"{path}: {section}").items():
+            spelled[f"{section}.{key}"] = Given(f"{path}: {section}.{key}", raw, path.parent)
+    if not isinstance(accounts, list):
+        raise ConfigError(f"{path}: accounts: expected a list, each account begun with a dash")
+    settings = _layer(spelled, SETTINGS)
+    of_accounts = [_account_layer(path, f"accounts[{i}]", account) for i, account in enumerate(accounts)]
+    if any(_holds_secret(layer) for layer in (settings, *of_accounts)):
+        warnings += readable_by_others(path)
+    return settings, of_accounts
+
+
+def _account_layer(path: Path, place: str, account: object) -> Layer:
+    entries = _mapping(account, f"{path}: {place}").items()
+    spelled = {str(key): Given(f"{path}: {place}.{key}", raw, path.parent) for key, raw in entries}
+    return _layer(spelled, ACCOUNT_SETTINGS)
+
+
+def _holds_secret(layer: Layer) -> bool:
+    secret = {setting.key for setting in (*SETTINGS, *ACCOUNT_SETTINGS) if setting.secret}
+    return any(key in secret and not given.holds_path for key, given in layer.items())
+
+
+def environment_layers(environ: Mapping[str, str]) -> tuple[Layer, Layer]:
+    """What the variables say: of sections, and of the single account; an empty variable says nothing."""
+    known = {
+        variable(spelling): (setting, spelling)
+        for setting in (*SETTINGS, *ACCOUNT_SETTINGS)
+        for spelling in setting.spellings
+    }
+    top: Layer = {}
+    account: Layer = {}
+    for name, text in environ.items():
+        ours = name.startswith(PREFIX) and name != FILE_VARIABLE
+        if not ours or not text or _SERVICE_LINK.fullmatch(f"{name}={text}"):
+            continue
+        if name not in known:
+            raise _unknown(name, name, (*known, FILE_VARIABLE))
+        setting, spelling = known[name]
+        layer = top if "." in spelling else account
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        layer[spelling] = Given(name, parts if setting.many else text)
+    return _layer(top, SETTINGS), _layer(account, ACCOUNT_SETTINGS)
+
+
+def flag_layer(flags: Mapping[str, str | list[str]]) -> Layer:
+    """What the command line says."""
+    names = {setting.spellings[-1]: setting.flag for setting in SETTINGS}
+    return _layer({key: Given(names[key], raw) for key, raw in flags.items()}, SETTINGS)
+
+
+def _layer(spelled: Layer, settings: Iterable[Setting]) -> Layer:
+    """Fold the two spellings of a secret into one, drop what is null, refuse what is unknown."""
+    known = {spelling: setting for setting in settings for spelling in setting.spellings}
+    layer: Layer = {}
+    for spelling, given in spelled.items():
+        if spelling not in known:
+            raise _unknown(given.where, spelling, known)
+        key = known[spelling].key
+        if given.raw is None:
+            continue
+        if key in layer:
+            raise ConfigError(f"{given.where}: is given beside {layer[key].where}, expected one of the two")
+        layer[key] = given._replace(holds_path=spelling != key)
+    return layer
+
+
+def readable_by_others(path: Path) -> list[str]:
+    """A warning when a file with a secret can be read by group or world."""
+    mode = path.stat().st_mode & 0o777
+    if not mode & 0o044:
+        return []
+    return [f"{path}: holds a secret and others can read it (mode {mode:04o}), expected mode 0600"]

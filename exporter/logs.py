@@ -1,0 +1,148 @@
+"""One event, one line: logfmt or JSON, with nothing private in it.
+
+ts=2026-11-22T14:50:31.120Z level=warning logger=exporter.poller msg="status poll failed" site_id=1234567
+
+The tail is what `extra={"site_id": …}` holds. `redact` is the one table of what must not be seen; error pages
+and dumps use it too.
+"""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, Literal, TextIO
+from urllib.parse import quote, quote_plus
+
+_HIDDEN = "***"
+
+# What the logging module itself puts on every record; anything else came with `extra`.
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_PRIVATE_KEYS = frozenset(
+    {"password", "otp", "email", "e_auth_token", "access_token", "manager_token", "session_id"}
+    | {"cookie", "cookies", "set_cookie", "authorization", "headers", "body"}
+)
+
+# A value quoted as in a printed dict or JSON, else to the end of the line: a cookie header has spaces.
+_VALUE = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)"""
+_HEADER = r"(?<![.\w])((?:set-)?cookie|(?:proxy-)?authorization|e-auth-token)"
+_FIELD = r"""(["'](?:session_?id|(?:manager_|access_|auth_)?token|password)["']\s*:\s*)["'][^"']*["']"""
+_FORM = r"(user(?:\[|%5B)(?:email|password)(?:\]|%5D)|otp|password)=[^&\s]+"
+_COOKIE = r"\b(_?enlighten\w*|login_otp_nonce|(?:BP-)?XSRF-TOKEN)=[^;\s,\"']+"
+_JWT = r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3}"
+_EMAIL = r"[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+"
+_PATTERNS = (
+    (re.compile(_JWT), _HIDDEN),
+    (re.compile(rf"(?i){_HEADER}(['\"]?\s*[:=]\s*){_VALUE}"), rf"\1\2{_HIDDEN}"),
+    (re.compile(rf"(?i){_FIELD}"), rf"\1{_HIDDEN}"),
+    (re.compile(rf"(?i){_COOKIE}"), rf"\1={_HIDDEN}"),
+    (re.compile(rf"(?i){_FORM}"), rf"\1={_HIDDEN}"),
+    (re.compile(_EMAIL), _HIDDEN),
+)
+
+_concealed: set[str] = set()
+
+
+def conceal(text: str) -> None:
+    """Replace this exact text, and its forms in URLs and quoted strings, by *** from now on."""
+    forms = (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
+    _concealed.update(form for form in forms if form)
+
+
+def redact(text: str) -> str:
+    """`text` without tokens, cookies, e-mail addresses and whatever was concealed."""
+    for secret in sorted(_concealed, key=len, reverse=True):  # a short one may be part of a longer one
+        text = text.replace(secret, _HIDDEN)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class _LineFormatter(logging.Formatter):
+    """The fields of a record, in the order they are written."""
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "msg": redact(_message(record)),
+        }
+        for key, value in vars(record).items():
+            if key not in _OWN_FIELDS:
+                fields[f"{key}_" if key in fields else key] = _plain(key, value)
+        if record.exc_info:
+            fields["exc"] = redact(self.formatException(record.exc_info))
+        if record.stack_info:
+            fields["stack"] = redact(record.stack_info)
+        return fields
+
+
+class LogfmtFormatter(_LineFormatter):
+    """key=value, quoted where a reader could stumble."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return " ".join(f"{_bare(key)}={_quoted(value)}" for key, value in self.fields(record).items())
+
+
+class JsonFormatter(_LineFormatter):
+    """One JSON object; ASCII, so that no reader takes a character for a line break."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return json.dumps(self.fields(record))
+
+
+def _message(record: logging.LogRecord) -> str:
+    # A wrong placeholder must not make the logging module print the arguments, unredacted, by itself.
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return str(record.msg)
+
+
+def _plain(key: str, value: object) -> str | int | float | None:
+    if key.lower().replace("-", "_") in _PRIVATE_KEYS:
+        return _HIDDEN
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and isfinite(value):
+        return value
+    return redact(str(value))
+
+
+def _bare(key: str) -> str:
+    return re.sub(r"[^\w.-]", "_", key)
+
+
+def _quoted(value: str | float | None) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if re.fullmatch(r"[^\s\"=\\]+", value) and value.isprintable():
+        return value
+    return '"' + "".join(_escaped(character) for character in value) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character not in '"\\':
+        return character
+    return json.dumps(character)[1:-1]
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Known by its type, so that configuring twice replaces it."""
+
+
+def configure(level: str, format: Literal["logfmt", "json"], stream: TextIO) -> None:  # noqa: A002 - the setting's name
+    """Write everything from `level` up to `stream`, and only there."""
+    handler = _Handler(stream)
+    handler.setFormatter(JsonFormatter() if format == "json" else LogfmtFormatter())
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # One line a scrape would be most of the log, and request lines name sites.
+    logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL + 1)
