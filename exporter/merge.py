@@ -1,0 +1,192 @@
+"""Pure join of what one site's answers said into the Chargers the metrics show.
+
+Each `with_*` folds one answer into a Knowledge; `join` makes Chargers of it. Nothing here knows the time or
+the wire: the reference clock is the cloud's own time on the status answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+
+from exporter.model import (
+    ChargeMode,
+    ChargeModePreference,
+    Charger,
+    ChargerStatus,
+    ChargerSummary,
+    ConnectorStatus,
+    Problem,
+    Status,
+    Summary,
+)
+from exporter.session_energy import EnergyReading, read_energy
+
+# For a while after a session problem the cloud lists no charger at all; only the third time in a row counts.
+EMPTY_LISTS_TO_BELIEVE = 3
+
+POWER_FLOWS = frozenset({ConnectorStatus.CHARGING, ConnectorStatus.FINISHING})
+
+SUMMARY_FIELDS = tuple(part.name for part in fields(ChargerSummary))
+all_values = attrgetter(*(part.name for part in fields(Charger)))
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What one site has told so far, by serial."""
+
+    status: Mapping[str, ChargerStatus] = field(default_factory=dict)
+    summary: Mapping[str, ChargerSummary] = field(default_factory=dict)
+    charge_modes: Mapping[str, ChargeMode] = field(default_factory=dict)
+    last_reported: Mapping[str, float] = field(default_factory=dict)
+    energy: Mapping[str, EnergyReading] = field(default_factory=dict)  # kept over a charger's absence
+    status_timestamp_seconds: float | None = None
+    empty_status_lists: int = 0  # in a row
+    empty_summary_lists: int = 0  # in a row
+
+
+def with_status(k: Knowledge, status: Status) -> Knowledge:
+    """Fold in a status answer: it replaces the one before, but for an empty list not yet believed."""
+    if not status.chargers and k.empty_status_lists + 1 < EMPTY_LISTS_TO_BELIEVE:
+        return replace(
+            k,
+            empty_status_lists=k.empty_status_lists + 1,
+            status_timestamp_seconds=status.timestamp_seconds,
+        )
+    energy = dict(k.energy)
+    for charger in status.chargers:
+        summary = k.summary.get(charger.serial)
+        before = energy.get(charger.serial)
+        energy[charger.serial] = read_energy(before, charger, summary, status.timestamp_seconds)
+    return replace(
+        k,
+        status={charger.serial: charger for charger in status.chargers},
+        energy=energy,
+        status_timestamp_seconds=status.timestamp_seconds,
+        empty_status_lists=0 if status.chargers else k.empty_status_lists + 1,
+    )
+
+
+def with_summary(k: Knowledge, summary: Summary) -> Knowledge:
+    """Fold in a summary answer; a field it leaves out for a charger it lists keeps its last value."""
+    if not summary.chargers and k.empty_summary_lists + 1 < EMPTY_LISTS_TO_BELIEVE:
+        return replace(k, empty_summary_lists=k.empty_summary_lists + 1)
+    return replace(
+        k,
+        summary={
+            charger.serial: completed(charger, k.summary.get(charger.serial)) for charger in summary.chargers
+        },
+        empty_summary_lists=0 if summary.chargers else k.empty_summary_lists + 1,
+    )
+
+
+def completed(charger: ChargerSummary, before: ChargerSummary | None) -> ChargerSummary:
+    """A summary with what it leaves out taken from the one before."""
+    if before is None:
+        return charger
+    kept = {name: getattr(before, name) for name in SUMMARY_FIELDS if getattr(charger, name) is None}
+    return replace(charger, **kept)
+
+
+def with_charge_mode(k: Knowledge, serial: str, preference: ChargeModePreference) -> Knowledge:
+    """Fold in the charge mode one charger's owner prefers."""
+    return replace(k, charge_modes={**k.charge_modes, serial: preference.mode})
+
+
+def with_last_reported(k: Knowledge, last_reported: Mapping[str, float]) -> Knowledge:
+    """Fold in the times of last reports, by serial."""
+    return replace(k, last_reported={**k.last_reported, **last_reported})
+
+
+def join(
+    site_id: str, k: Knowledge, previous: tuple[Charger, ...] = ()
+) -> tuple[tuple[Charger, ...], tuple[Problem, ...]]:
+    """The site's chargers by serial, retired ones left out, and what is wrong with the readings in force.
+
+    A charger in `previous` that did not change is that very object again, and when none changed the tuple is
+    `previous` itself. The problems belong to the newest status answer and stay until the next: count them
+    once per status answer.
+    """
+    kept = {charger.serial: charger for charger in previous}
+    chargers = []
+    for serial in sorted(k.status.keys() | k.summary.keys()):
+        status, summary = k.status.get(serial), k.summary.get(serial)
+        if (status is not None and status.retired) or (summary is not None and summary.retired):
+            continue
+        charger = joined(site_id, serial, k, status or ChargerStatus(serial), summary)
+        before = kept.get(serial)
+        chargers.append(before if before is not None and is_unchanged(before, charger) else charger)
+    same = len(chargers) == len(previous) and all(a is b for a, b in zip(chargers, previous, strict=True))
+    return previous if same else tuple(chargers), energy_problems(k)
+
+
+def is_unchanged(before: Charger, charger: Charger) -> bool:
+    """Whether nothing changed; what changes most often is looked at first, since all of it takes longer."""
+    return (
+        before.last_reported_seconds == charger.last_reported_seconds
+        and before.session_energy_kwh == charger.session_energy_kwh
+        and all_values(before) == all_values(charger)
+    )
+
+
+def energy_problems(k: Knowledge) -> tuple[Problem, ...]:
+    """One problem for each session energy of the newest status that was rejected."""
+    return tuple(
+        Problem(
+            "implausible_energy",
+            f"serial={serial!r} session_energy_kwh={k.status[serial].session_energy_kwh!r}",
+        )
+        for serial in k.status
+        if k.energy[serial].implausible
+    )
+
+
+def joined(
+    site_id: str, serial: str, k: Knowledge, status: ChargerStatus, summary: ChargerSummary | None
+) -> Charger:
+    """One charger from what its status and its summary say."""
+    about = summary or ChargerSummary(serial)
+    connected = about.connected if status.connected is None else status.connected
+    state = status.connector_status or ConnectorStatus.UNKNOWN
+    # The cloud keeps an offline charger's fields as they last were, so power flowing is not a fact any more.
+    frozen = connected is False
+    reading = k.energy.get(serial) if serial in k.status else None
+    return Charger(
+        site_id=site_id,
+        serial=serial,
+        name=about.name or status.name,
+        model=about.model,
+        firmware_version=about.firmware_version,
+        processor_board_version=about.processor_board_version,
+        connected=connected,
+        plugged_in=status.plugged_in,
+        charging=None if frozen and status.charging else status.charging,
+        faulted=status.faulted,
+        connector_status=ConnectorStatus.UNKNOWN if frozen and state in POWER_FLOWS else state,
+        connector_status_raw=status.connector_status_raw,
+        connector_status_reason=status.connector_status_reason,
+        charging_level_amperes=status.charging_level_amperes,
+        min_amperes=about.min_amperes,
+        max_amperes=about.max_amperes,
+        rated_amperes=about.rated_amperes,
+        operating_voltage_volts=about.operating_voltage_volts,
+        session_energy_kwh=None if reading is None else reading.energy_kwh,
+        session_start_seconds=status.session_start_seconds,
+        session_plugged_in_seconds=status.session_plugged_in_seconds,
+        session_plugged_out_seconds=status.session_plugged_out_seconds,
+        charge_mode=k.charge_modes.get(serial),
+        running_charge_mode=status.running_charge_mode,
+        safe_limit_active=status.safe_limit_active,
+        dlb_active=status.dlb_active,
+        schedule_enabled=status.schedule_enabled,
+        schedule_mode=status.schedule_mode,
+        dlb_enabled=about.dlb_enabled,
+        last_reported_seconds=newest(
+            about.last_reported_seconds, status.last_reported_seconds, k.last_reported.get(serial)
+        ),
+        network=about.network,
+    )
+
+
+def newest(*times_seconds: float | None) -> float | None:
+    """The newest of several accounts of one event: the slower services lag, none runs ahead."""
+    return max((time for time in times_seconds if time is not None), default=None)
