@@ -1,0 +1,176 @@
+"""argv → subcommand → exit code; the only place that prints or exits.
+
+Exit codes: 0 a clean stop, 1 a failure while running, 2 bad usage or config.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from exporter import __version__, logs
+from exporter.config import Config, add_flags, config_path_of, flags_of, load, masked, private_texts
+from exporter.errors import ConfigError, ExporterError
+from exporter.readers import host_and_port
+
+OK, FAILED, BAD_USAGE = 0, 1, 2
+
+
+def main() -> int:
+    """Run the command line of this process."""
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(f"enphase-ev-exporter: {error}", file=sys.stderr)
+        return BAD_USAGE
+    except ExporterError as error:
+        print(f"enphase-ev-exporter: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    add_flags(common)
+    parser = argparse.ArgumentParser(
+        prog="enphase-ev-exporter",
+        description="Prometheus exporter for Enphase IQ EV chargers. Without a command: run.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_run)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="")
+    for name, command, text in (
+        ("run", _run, "the exporter, in the foreground"),
+        ("check", _check, "validate the config and show it with secrets masked"),
+        ("healthcheck", _healthcheck, "ask the running exporter's /-/healthy"),
+        ("metrics-doc", _metrics_doc, "print docs/metrics.md"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        sub.set_defaults(command=command)
+        if name == "check":
+            sub.add_argument("--online", action="store_true", help="also log in and list the chargers found")
+    _add_simulated(commands, common)
+    return parser
+
+
+def _add_simulated(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="the exporter against a simulated cloud: no account, no network",
+        description="Run the exporter against the built-in simulated cloud.",
+        parents=[common],
+    )
+    demo.set_defaults(command=_demo)
+    simulate = commands.add_parser(
+        "simulate", help="the simulated cloud alone, on a port", description="Run the simulated cloud alone."
+    )
+    simulate.set_defaults(command=_simulate)
+    simulate.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    simulate.add_argument("--port", type=int, default=10056, help="port to listen on (%(default)s)")
+    for sub in (demo, simulate):
+        sub.add_argument("--seed", type=int, default=7, help="the life of the cars (%(default)s)")
+        sub.add_argument(
+            "--speed", type=float, default=240.0, help="simulated seconds per second (%(default)s)"
+        )
+
+
+def _loaded(options: argparse.Namespace) -> Config:
+    config, warnings = load(config_path_of(options), os.environ, flags_of(options))
+    logs.configure(config.log.level, config.log.format, sys.stderr)
+    for text in private_texts(config):
+        logs.conceal(text)
+    for warning in warnings:
+        logging.getLogger(__name__).warning("%s", warning)
+    return config
+
+
+def _run(options: argparse.Namespace) -> int:
+    from exporter.app import App  # here, so that a wrong flag is told without loading the exporter
+
+    async def serve() -> None:
+        await App(config, load_config=lambda: _loaded(options)).run()
+
+    config = _loaded(options)
+    asyncio.run(serve())
+    return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from exporter.demo import serve_demo
+
+    logs.configure("info", "logfmt", sys.stderr)
+    asyncio.run(serve_demo(flags_of(options), options.seed, options.speed, print))
+    return OK
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from exporter.demo import serve_cloud
+
+    try:
+        asyncio.run(serve_cloud(options.host, options.port, options.seed, options.speed, print))
+    except OSError as error:
+        print(f"enphase-ev-exporter: cannot listen: {error.strerror or error}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    import yaml
+
+    config = _loaded(options)
+    print(yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True), end="")
+    if not options.online:
+        return OK
+    from exporter.check import check_online, table
+
+    findings = asyncio.run(check_online(config))
+    print()
+    print(table(findings))
+    for problem in findings.problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    return FAILED if findings.problems else OK
+
+
+def _healthcheck(options: argparse.Namespace) -> int:
+    from http.client import HTTPConnection, HTTPException
+
+    config = _loaded(options)
+    host, port = host_and_port(config.web.listen_addresses[0])
+    target = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    connection = HTTPConnection(target, port, timeout=5)
+    try:
+        connection.request("GET", "/-/healthy")
+        answer = connection.getresponse()
+        text = answer.read(4096).decode(errors="replace").strip()
+    except (OSError, HTTPException) as error:
+        print(f"no answer from {target}:{port}: {error}", file=sys.stderr)
+        return FAILED
+    finally:
+        connection.close()
+    print(text)
+    return OK if answer.status == 200 else FAILED
+
+
+def _metrics_doc(options: argparse.Namespace) -> int:
+    from exporter.metrics import markdown
+
+    print(markdown(), end="")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

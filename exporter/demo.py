@@ -1,0 +1,81 @@
+"""The demo: the simulated cloud and the exporter in one process, wired as a user would wire them."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from exporter.app import App
+from exporter.config import Config, load
+from exporter.simulator.cloud import RunningCloud, start_cloud
+from exporter.simulator.settings import CloudConfig
+from exporter.simulator.world import World, demo_world_config
+
+Announce = Callable[[str], None]
+
+# The pretend owner polls faster than any real one may: the demo's day passes in minutes.
+_ENVIRONMENT = {
+    "ENPHASE_EV_EMAIL": CloudConfig.email,
+    "ENPHASE_EV_PASSWORD": CloudConfig.password,
+    "ENPHASE_EV_POLL_INTERVAL": "1s",
+    "ENPHASE_EV_POLL_IDLE_INTERVAL": "1s",
+    "ENPHASE_EV_POLL_SUMMARY_INTERVAL": "5s",
+    "ENPHASE_EV_POLL_CHARGE_MODE_INTERVAL": "5s",
+    "ENPHASE_EV_POLL_STALE_AFTER": "1m",
+    "ENPHASE_EV_POLL_MAX_REQUESTS_PER_HOUR": "36000",
+}
+
+
+def demo_config(cloud_url: str, flags: Mapping[str, str | list[str]]) -> Config:
+    """The demo's config, read the way every config is; flags still win."""
+    environment = _ENVIRONMENT | {
+        "ENPHASE_EV_CLOUD_BASE_URL": cloud_url,
+        "ENPHASE_EV_CLOUD_ENTREZ_URL": cloud_url,
+    }
+    config, _ = load(None, environment, flags)
+    return replace(config, accounts=(replace(config.accounts[0], name="demo"),))
+
+
+async def serve_demo(
+    flags: Mapping[str, str | list[str]], seed: int, speed: float, announce: Announce
+) -> None:
+    """Run both until stopped; announce the addresses to open."""
+    world = World(replace(demo_world_config(seed), speed=speed))
+    cloud = await start_cloud(world)
+    try:
+        app = App(demo_config(cloud.url, flags))
+        running = asyncio.create_task(app.run())
+        listening = asyncio.create_task(app.listening.wait())
+        await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        if not running.done():
+            _announce_demo(app.urls[0], cloud, world, speed, announce)
+        await running
+    finally:
+        await cloud.close()
+
+
+def _announce_demo(url: str, cloud: RunningCloud, world: World, speed: float, announce: Announce) -> None:
+    site_id = next(iter(world.sites))
+    announce(f"The demo runs at {speed:g} times real time: a day passes in {86400 / speed / 60:.3g} minutes.")
+    for name, address in (
+        ("page", f"{url}/"),
+        ("metrics", f"{url}/metrics"),
+        ("one site", f"{url}/probe?target={site_id}"),
+        ("discovery", f"{url}/sd"),
+        ("the simulated cloud", f"{cloud.url}/"),
+    ):
+        announce(f"  {name + ':':<21}{address}")
+    announce("Ctrl-C stops it.")
+
+
+async def serve_cloud(host: str, port: int, seed: int, speed: float, announce: Announce) -> None:
+    """Run the simulated cloud alone until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    cloud = await start_cloud(World(replace(demo_world_config(seed), speed=speed)), host=host, port=port)
+    announce(f"The simulated cloud: {cloud.url}/")
+    announce(f"Log in with {CloudConfig.email} and the password {CloudConfig.password!r}.")
+    await stop.wait()
+    await cloud.close()

@@ -1,0 +1,175 @@
+"""What polling has told so far of one site and one account; no I/O and no clock of its own.
+
+These are the only mutable records between the cloud and the Snapshot. `monotonic` times decide when to poll
+and what is stale, `wall` times are shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from exporter.errors import CloudError
+from exporter.merge import Knowledge, join, with_charge_mode, with_last_reported, with_status, with_summary
+from exporter.model import (
+    ChargeModePreference,
+    Charger,
+    EndpointTimes,
+    Problem,
+    Site,
+    Status,
+    Summary,
+)
+from exporter.schedule import AnswerTime, Backoff, SiteLoad
+from exporter.scrapes import ScrapeLearner
+
+POLL_RESULTS = ("success", "failure", "internal")
+# A site shown as stale must have missed polls, so never before two of them were due.
+_STALE_POLLS = 2.5
+_PAUSE_LIMIT_SECONDS = 900.0
+_OPTIONAL_PAUSE_LIMIT_SECONDS = 1800.0
+NOT_OFFERED_PAUSE_SECONDS = 6 * 3600.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """When a slow endpoint is asked next, monotonic seconds, and how often it failed in a row."""
+
+    next_seconds: float = 0.0
+    failures: int = 0
+
+    def succeeded(self, now: float, interval_seconds: float) -> None:
+        """Plan the next request one interval on."""
+        self.failures = 0
+        self.next_seconds = now + interval_seconds
+
+    def failed(self, now: float, interval_seconds: float, *, optional: bool) -> None:
+        """Plan the next request after a pause that doubles with each failure."""
+        limit = _OPTIONAL_PAUSE_LIMIT_SECONDS if optional else _PAUSE_LIMIT_SECONDS
+        pause = min(limit, max(interval_seconds, 60.0) * 2.0 ** min(self.failures, 8))
+        self.failures += 1
+        self.next_seconds = now + max(pause, interval_seconds)
+
+
+@dataclass(slots=True)
+class PolledSite:
+    """One site: what it told, when it was asked, and the `Site` made of that."""
+
+    site_id: str
+    account: str
+    rank: int = 0  # place among the sites of the account, 0 first
+    place: int = 0  # place among all sites
+    name: str | None = None
+    up: bool | None = None
+    error: str | None = None
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    chargers: tuple[Charger, ...] = ()
+    polls: dict[tuple[str], int] = field(default_factory=lambda: {(result,): 0 for result in POLL_RESULTS})
+    times: dict[str, EndpointTimes] = field(default_factory=dict)
+    interval_seconds: float | None = None  # that the budget allows, before backoff
+    interval_in_force_seconds: float | None = None
+    last_poll_seconds: float | None = None
+    status_received_seconds: float | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+    answer_time: AnswerTime = field(default_factory=AnswerTime)
+    learner: ScrapeLearner = field(default_factory=ScrapeLearner)  # scrapes of this site alone
+    summary: Pace = field(default_factory=Pace)
+    last_reported: Pace = field(default_factory=Pace)
+    charge_modes: dict[str, Pace] = field(default_factory=dict)
+    live: Site | None = None
+    _stale: Site | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a car is plugged in, or nothing is known yet."""
+        return not self.chargers or any(charger.plugged_in is not False for charger in self.chargers)
+
+    def load(self, interval: float, idle_interval: float, other_requests_per_hour: float) -> SiteLoad:
+        """What this site wants of the account's request budget."""
+        active = self.is_active
+        return SiteLoad(interval if active else idle_interval, active, other_requests_per_hour)
+
+    def attempted(self, endpoint: str, wall: float) -> None:
+        """Note that an endpoint is being asked."""
+        times = self.times.get(endpoint) or EndpointTimes(self.site_id, endpoint)
+        self.times[endpoint] = replace(times, last_attempt_seconds=wall)
+
+    def answered(self, endpoint: str, wall: float) -> None:
+        """Note that an endpoint answered usefully."""
+        self.times[endpoint] = replace(self.times[endpoint], last_success_seconds=wall)
+
+    def status_arrived(self, status: Status, now: float) -> tuple[Problem, ...]:
+        """Take in a status answer; return what was odd in it."""
+        self.knowledge = with_status(self.knowledge, status)
+        self.status_received_seconds = now
+        self.up, self.error = True, None
+        self.polls["success",] += 1
+        return (*status.problems, *self._join())
+
+    def status_failed(self, error: CloudError) -> None:
+        """Note a status poll that failed; what was known stays."""
+        self.up, self.error = False, str(error)
+        self.polls["failure",] += 1
+
+    def poll_broke(self) -> None:
+        """Note a poll that ended in a bug of ours."""
+        self.up, self.error = False, "internal error; the log has the details"
+        self.polls["internal",] += 1
+
+    def summary_arrived(self, summary: Summary) -> tuple[Problem, ...]:
+        """Take in a summary answer; return what was odd in it."""
+        self.knowledge = with_summary(self.knowledge, summary)
+        self._join()
+        return summary.problems
+
+    def charge_mode_arrived(self, serial: str, preference: ChargeModePreference) -> tuple[Problem, ...]:
+        """Take in a charge mode answer; return what was odd in it."""
+        self.knowledge = with_charge_mode(self.knowledge, serial, preference)
+        self._join()
+        return preference.problems
+
+    def last_reported_arrived(self, times: Mapping[str, float]) -> None:
+        """Take in when the chargers last reported, epoch seconds by serial."""
+        self.knowledge = with_last_reported(self.knowledge, times)
+        self._join()
+
+    def _join(self) -> tuple[Problem, ...]:
+        self.chargers, problems = join(self.site_id, self.knowledge, self.chargers)
+        return problems
+
+    @property
+    def lacks_limits(self) -> bool:
+        """Whether a summary came without the charge levels, as it may just after a cloud restart."""
+        return any(charger.max_amperes is None for charger in self.chargers)
+
+    @property
+    def lacks_report_times(self) -> bool:
+        """Whether neither status nor summary said when a charger last reported."""
+        return any(charger.last_reported_seconds is None for charger in self.chargers)
+
+    def publish(self) -> Site:
+        """Make the frozen value of what is known now."""
+        self._stale = None
+        self.live = Site(
+            site_id=self.site_id,
+            account=self.account,
+            name=self.name,
+            up=self.up,
+            chargers=self.chargers,
+            status_timestamp_seconds=self.knowledge.status_timestamp_seconds,
+            poll_interval_seconds=self.interval_in_force_seconds,
+            status_received_monotonic=self.status_received_seconds,
+            endpoints=tuple(self.times.values()),
+            polls=dict(self.polls),
+            error=self.error,
+        )
+        return self.live
+
+    def shown(self, now: float, stale_after_seconds: float) -> Site:
+        """The site as a scrape at `now` shows it: without chargers when the last good status is too old."""
+        site = self.live or self.publish()
+        received = site.status_received_monotonic
+        patience = max(stale_after_seconds, _STALE_POLLS * (self.interval_seconds or 0.0))
+        if received is None or now - received <= patience:
+            return site
+        if self._stale is None:
+            self._stale = replace(site, chargers=())
+        return self._stale
