@@ -7,6 +7,7 @@ the wire: the reference clock is the cloud's own time on the status answer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
+from typing import Any, NamedTuple
 
 from exporter.model import (
     ChargeMode,
@@ -15,6 +16,7 @@ from exporter.model import (
     ChargerStatus,
     ChargerSummary,
     ConnectorStatus,
+    Ledger,
     Problem,
     Status,
     Summary,
@@ -30,6 +32,13 @@ SUMMARY_FIELDS = tuple(part.name for part in fields(ChargerSummary))
 all_values = attrgetter(*(part.name for part in fields(Charger)))
 
 
+class LifetimeFigure(NamedTuple):
+    """A lifetime figure and the charger's report it is of; kept apart, for the next summary may lack it."""
+
+    kwh: float
+    reported_seconds: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Knowledge:
     """What one site has told so far, by serial."""
@@ -39,6 +48,7 @@ class Knowledge:
     charge_modes: Mapping[str, ChargeMode] = field(default_factory=dict)
     last_reported: Mapping[str, float] = field(default_factory=dict)
     energy: Mapping[str, EnergyReading] = field(default_factory=dict)  # kept over a charger's absence
+    lifetime: Mapping[str, LifetimeFigure] = field(default_factory=dict)  # the last that was given
     status_timestamp_seconds: float | None = None
     empty_status_lists: int = 0  # in a row
     empty_summary_lists: int = 0  # in a row
@@ -75,8 +85,18 @@ def with_summary(k: Knowledge, summary: Summary) -> Knowledge:
         summary={
             charger.serial: completed(charger, k.summary.get(charger.serial)) for charger in summary.chargers
         },
+        lifetime={**k.lifetime, **lifetime_figures(summary)},
         empty_summary_lists=0 if summary.chargers else k.empty_summary_lists + 1,
     )
+
+
+def lifetime_figures(summary: Summary) -> dict[str, LifetimeFigure]:
+    """The lifetime figures that a summary gives, by serial."""
+    return {
+        charger.serial: LifetimeFigure(charger.lifetime_energy_kwh, charger.last_reported_seconds)
+        for charger in summary.chargers
+        if charger.lifetime_energy_kwh is not None
+    }
 
 
 def completed(charger: ChargerSummary, before: ChargerSummary | None) -> ChargerSummary:
@@ -97,14 +117,20 @@ def with_last_reported(k: Knowledge, last_reported: Mapping[str, float]) -> Know
     return replace(k, last_reported={**k.last_reported, **last_reported})
 
 
+NO_LEDGERS: Mapping[str, Ledger] = {}
+
+
 def join(
-    site_id: str, k: Knowledge, previous: tuple[Charger, ...] = ()
+    site_id: str,
+    k: Knowledge,
+    previous: tuple[Charger, ...] = (),
+    ledgers: Mapping[str, Ledger] = NO_LEDGERS,
 ) -> tuple[tuple[Charger, ...], tuple[Problem, ...]]:
     """The site's chargers by serial, retired ones left out, and what is wrong with the readings in force.
 
     A charger in `previous` that did not change is that very object again, and when none changed the tuple is
     `previous` itself. The problems belong to the newest status answer and stay until the next: count them
-    once per status answer.
+    once per status answer. `ledgers` are the accounts as they are on disk, by serial.
     """
     kept = {charger.serial: charger for charger in previous}
     chargers = []
@@ -112,7 +138,7 @@ def join(
         status, summary = k.status.get(serial), k.summary.get(serial)
         if (status is not None and status.retired) or (summary is not None and summary.retired):
             continue
-        charger = joined(site_id, serial, k, status or ChargerStatus(serial), summary)
+        charger = joined(site_id, serial, k, status or ChargerStatus(serial), summary, ledgers.get(serial))
         before = kept.get(serial)
         chargers.append(before if before is not None and is_unchanged(before, charger) else charger)
     same = len(chargers) == len(previous) and all(a is b for a, b in zip(chargers, previous, strict=True))
@@ -141,9 +167,14 @@ def energy_problems(k: Knowledge) -> tuple[Problem, ...]:
 
 
 def joined(
-    site_id: str, serial: str, k: Knowledge, status: ChargerStatus, summary: ChargerSummary | None
+    site_id: str,
+    serial: str,
+    k: Knowledge,
+    status: ChargerStatus,
+    summary: ChargerSummary | None,
+    ledger: Ledger | None,
 ) -> Charger:
-    """One charger from what its status and its summary say."""
+    """One charger from what its status and its summary say, and what its ledger adds up."""
     about = summary or ChargerSummary(serial)
     connected = about.connected if status.connected is None else status.connected
     state = status.connector_status or ConnectorStatus.UNKNOWN
@@ -184,7 +215,22 @@ def joined(
             about.last_reported_seconds, status.last_reported_seconds, k.last_reported.get(serial)
         ),
         network=about.network,
+        **(accounts(ledger, connected) if ledger else {}),
     )
+
+
+def accounts(ledger: Ledger, connected: bool | None) -> dict[str, Any]:
+    """What a ledger adds up, by the names of the Charger's fields."""
+    watts = ledger.power.watts
+    return {
+        "energy_kwh": round(ledger.energy_kwh, 6),  # a milliwatt-hour: what is beyond is noise of adding up
+        "lifetime_energy_kwh": ledger.lifetime.kwh,
+        "sessions": ledger.sessions,
+        "faults": ledger.faults,
+        "charging_seconds": round(ledger.charging_seconds, 3),
+        "plugged_in_seconds": round(ledger.plugged_in_seconds, 3),
+        "power_watts": None if watts is None or connected is False else round(watts, 1),
+    }
 
 
 def newest(*times_seconds: float | None) -> float | None:

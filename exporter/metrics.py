@@ -56,6 +56,11 @@ def gauge(scope: Scope, name: str, help_text: str, read: Callable[[Any], float |
     return Metric(scope, Shape.NUMBER, "gauge", name, help_text, read)
 
 
+def counter(scope: Scope, name: str, help_text: str, read: Callable[[Any], float | None]) -> Metric:
+    """A number that only grows; it is kept over restarts."""
+    return Metric(scope, Shape.NUMBER, "counter", name, help_text, read)
+
+
 def states(
     scope: Scope,
     name: str,
@@ -236,6 +241,48 @@ METRICS: tuple[Metric, ...] = (
         "enphase_ev_charger_session_plugged_out_timestamp_seconds",
         "When the vehicle of the last charging session was unplugged, in epoch seconds.",
         attrgetter("session_plugged_out_seconds"),
+    ),
+    gauge(
+        CHARGER,
+        "enphase_ev_charger_power_watts",
+        "Estimated power in W, from the energy between the charger's own reports; absent until known.",
+        attrgetter("power_watts"),
+    ),
+    counter(
+        CHARGER,
+        "enphase_ev_charger_energy_kwh_total",
+        "Energy delivered in kWh, as accounted by the exporter; kept over restarts.",
+        attrgetter("energy_kwh"),
+    ),
+    counter(
+        CHARGER,
+        "enphase_ev_charger_lifetime_energy_kwh_total",
+        "The charger's own lifetime figure in kWh; dips and jumps are held until they are confirmed.",
+        attrgetter("lifetime_energy_kwh"),
+    ),
+    counter(
+        CHARGER,
+        "enphase_ev_charger_sessions_total",
+        "Charging sessions begun; kept over restarts.",
+        attrgetter("sessions"),
+    ),
+    counter(
+        CHARGER,
+        "enphase_ev_charger_faults_total",
+        "Entries into the faulted state; kept over restarts.",
+        attrgetter("faults"),
+    ),
+    counter(
+        CHARGER,
+        "enphase_ev_charger_charging_seconds_total",
+        "Observed time with power flowing, in seconds; kept over restarts.",
+        attrgetter("charging_seconds"),
+    ),
+    counter(
+        CHARGER,
+        "enphase_ev_charger_plugged_in_seconds_total",
+        "Observed time with a car plugged in, in seconds; kept over restarts.",
+        attrgetter("plugged_in_seconds"),
     ),
     states(
         CHARGER,
@@ -418,6 +465,18 @@ METRICS: tuple[Metric, ...] = (
         "enphase_ev_config_last_reload_successful",
         "1 when the last reload of the configuration was accepted, 0 when it was refused.",
         attrgetter("config_reload_successful"),
+    ),
+    counter(
+        EXPORTER,
+        "enphase_ev_state_writes_failed_total",
+        "Writes of the accounts that failed; what was not written is not shown and is tried again.",
+        attrgetter("state_writes_failed"),
+    ),
+    gauge(
+        EXPORTER,
+        "enphase_ev_state_set_aside",
+        "1 when the state file was damaged at the start and the accounts began anew, else 0.",
+        attrgetter("state_set_aside"),
     ),
 )
 

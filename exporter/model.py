@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 
 class ConnectorStatus(StrEnum):
     """Connector states that get a series of their own; the cloud's spellings."""
@@ -155,6 +157,153 @@ class LiveStream:
     duration_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login that was accepted: what headers are built from. Nothing of it prints."""
+
+    cookies: Mapping[str, str] = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    token_expiry_seconds: float | None = None
+    bearer: str | None = field(default=None, repr=False)
+    user_id: str | None = field(default=None, repr=False)
+    obtained_seconds: float = 0.0
+    owner: str = field(default="", repr=False)  # tells, without telling it, whose e-mail it was made with
+    captured: bool = False  # headers of a browser: used as given, never renewed
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Why no login is tried now; kept over restarts, so that a crash loop cannot lock the account.
+
+    `reason` is the label of `enphase_ev_auth_logins_total`, or `expired` for captured headers and
+    `unfinished` for a login whose end is not known. Without `until_seconds` only a person can lift it.
+    `credentials` tells, without telling them, for which credentials it holds.
+    """
+
+    reason: str
+    message: str
+    refusals: int
+    at_seconds: float
+    until_seconds: float | None
+    credentials: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one status answer, with the newest summary, says of one charger: the input of the ledger.
+
+    `at_seconds` is the cloud's own time on the status answer, the exporter's where it gave none.
+    `limit_kilowatts` is what the charger can do at most, `level_kilowatts` what it can do at the level set.
+    """
+
+    site_id: str
+    serial: str
+    at_seconds: float
+    limit_kilowatts: float
+    level_kilowatts: float
+    connected: bool | None = None
+    plugged_in: bool | None = None
+    charging: bool | None = None
+    faulted: bool | None = None
+    running_charge_mode: ChargeMode | None = None
+    reported_seconds: float | None = None  # the charger's own report behind the status answer
+    session_energy_kwh: float | None = None
+    session_start_seconds: float | None = None
+    session_plugged_in_seconds: float | None = None
+    session_plugged_out_seconds: float | None = None
+    session_cost: float | None = None
+    lifetime_energy_kwh: float | None = None
+    lifetime_reported_seconds: float | None = None  # the charger's own report behind the summary
+
+
+class ChargingSession(msgspec.Struct, frozen=True):
+    """One charging session as the ledger follows it: the one going on, or the last one.
+
+    `segment_start_seconds` moves when charging pauses and begins again in one session. `may_reset` says that
+    a new segment has begun and the cloud has not yet shown whether its energy goes on or begins at 0;
+    `stale_kwh` that it is a new session for which the cloud still shows the energy of the one before.
+    """
+
+    start_seconds: float | None = None
+    segment_start_seconds: float | None = None
+    plugged_in_seconds: float | None = None
+    plugged_out_seconds: float | None = None
+    end_seconds: float | None = None  # when power was last seen to flow
+    energy_kwh: float = 0.0
+    stale_kwh: float | None = None
+    may_reset: bool = False
+    finished: bool = False
+    peak_watts: float | None = None
+    charging_seconds: float = 0.0
+    mode: ChargeMode | None = None
+    cost: float | None = None
+
+
+class Lifetime(msgspec.Struct, frozen=True):
+    """The charger's own lifetime figure as it is believed, and one that awaits confirmation."""
+
+    kwh: float | None = None
+    reported_seconds: float | None = None
+    candidate_kwh: float | None = None
+    candidate_first_seconds: float = 0.0  # the reports of the first and of the newest sample of it
+    candidate_last_seconds: float = 0.0
+
+
+class Power(msgspec.Struct, frozen=True):
+    """Estimated power, and the reported energy it will be reckoned from next."""
+
+    watts: float | None = None
+    base_kwh: float | None = None
+    base_seconds: float | None = None
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """The durable accounts of one charger.
+
+    `session_kwh` adds up all the energy that sessions showed. `anchor_*` tie the lifetime figure to the
+    energy account: at lifetime `anchor_lifetime_kwh` the account stood at `anchor_energy_kwh`, and what
+    sessions have shown since (`session_kwh` beyond `lifetime_session_kwh`) comes on top.
+    """
+
+    watched_since_seconds: float
+    energy_kwh: float = 0.0
+    sessions: int = 0
+    faults: int = 0
+    charging_seconds: float = 0.0
+    plugged_in_seconds: float = 0.0
+    session_kwh: float = 0.0
+    session: ChargingSession | None = None
+    lifetime: Lifetime = msgspec.field(default_factory=Lifetime)
+    anchor_lifetime_kwh: float | None = None
+    anchor_energy_kwh: float = 0.0
+    lifetime_session_kwh: float = 0.0
+    lifetime_awaits_seconds: float | None = None  # the report that status has yet to reach
+    reports: tuple[tuple[float, float], ...] = ()  # newest reports: when, and session_kwh then
+    power: Power = msgspec.field(default_factory=Power)
+    at_seconds: float | None = None
+    backward_readings: int = 0  # readings in a row older than the newest: a clock that was set back
+    plugged_in: bool | None = None
+    charging: bool | None = None
+    faulted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSession:
+    """One finished charging session, for the record; written again when its energy arrives late."""
+
+    site_id: str
+    serial: str
+    start_seconds: float
+    end_seconds: float | None
+    plugged_in_seconds: float | None
+    plugged_out_seconds: float | None
+    energy_kwh: float
+    peak_watts: float | None
+    charging_seconds: float
+    mode: ChargeMode | None
+    cost: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Charger:
     """What is known of one charger now: the object the CHARGER rows of the metric table read."""
@@ -190,6 +339,13 @@ class Charger:
     dlb_enabled: bool | None = None
     last_reported_seconds: float | None = None
     network: NetworkAddress | None = None
+    energy_kwh: float | None = None  # this and what follows is of the ledger, as it is on disk
+    lifetime_energy_kwh: float | None = None
+    sessions: int | None = None
+    faults: int | None = None
+    charging_seconds: float | None = None
+    plugged_in_seconds: float | None = None
+    power_watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,3 +402,5 @@ class Snapshot:
     accounts: tuple[Account, ...] = ()
     scrape_interval_seconds: float | None = None  # learned from the scrapes
     config_reload_successful: bool | None = None
+    state_writes_failed: int | None = None
+    state_set_aside: bool | None = None

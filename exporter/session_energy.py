@@ -137,11 +137,25 @@ def power_limit_kilowatts(summary: ChargerSummary | None) -> float:
     if summary is None:
         return KILOWATTS_MAX
     amperes = max(summary.rated_amperes or 0.0, summary.max_amperes or 0.0) or AMPERES_MAX
+    return min(KILOWATTS_MAX, kilowatts_at(summary, amperes))
+
+
+def level_kilowatts(
+    summary: ChargerSummary | None, level_amperes: float | None, limit_kilowatts: float
+) -> float:
+    """The power at the level that is set, where it is known; never above the limit."""
+    if summary is None or level_amperes is None:
+        return limit_kilowatts
+    return min(limit_kilowatts, kilowatts_at(summary, level_amperes))
+
+
+def kilowatts_at(summary: ChargerSummary, amperes: float) -> float:
+    """The power at a current; three phases with neutral count as three times one phase."""
     volts = summary.operating_voltage_volts or VOLTS_MAX
     phases = float(summary.phases or 3)
     if phases == 3 and summary.has_neutral is False:
         phases = math.sqrt(3)  # the voltage is then that between lines
-    return min(KILOWATTS_MAX, amperes * volts * phases / 1000)
+    return amperes * volts * phases / 1000
 
 
 def plug_time(status: ChargerStatus) -> float | None:

@@ -45,6 +45,13 @@ GARAGE = Charger(
     dlb_enabled=True,
     last_reported_seconds=1760003600.0,
     network=NetworkAddress("eth0", "192.0.2.10"),
+    energy_kwh=1234.567891,
+    lifetime_energy_kwh=4321.5,
+    sessions=87,
+    faults=0,
+    charging_seconds=360000.5,
+    plugged_in_seconds=1500000.0,
+    power_watts=7360.0,
 )
 CARPORT = Charger(
     site_id="4100001",
@@ -96,6 +103,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
     ['"', "\\n", "\n", "a\\"]
 )
 NUMBERS = st.none() | st.floats() | st.integers(0, 100) | st.integers(2**53, 2**70)
+TALLIES = st.none() | st.floats(0, 1e18) | st.integers(0, 2**70)  # counters: never negative, always numbers
 FLAGS = st.none() | st.booleans()
 TEXT_FIELDS = "name model firmware_version processor_board_version connector_status_reason schedule_mode"
 FLAG_FIELDS = (
@@ -104,11 +112,14 @@ FLAG_FIELDS = (
 NUMBER_FIELDS = (
     "charging_level_amperes min_amperes max_amperes rated_amperes operating_voltage_volts session_energy_kwh"
     " session_start_seconds session_plugged_in_seconds session_plugged_out_seconds last_reported_seconds"
+    " power_watts"
 )
+TALLY_FIELDS = "energy_kwh lifetime_energy_kwh sessions faults charging_seconds plugged_in_seconds"
 CHARGER_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(TEXT_FIELDS.split(), st.none() | TEXTS),
     **dict.fromkeys(FLAG_FIELDS.split(), FLAGS),
     **dict.fromkeys(NUMBER_FIELDS.split(), NUMBERS),
+    **dict.fromkeys(TALLY_FIELDS.split(), TALLIES),
     "connector_status": st.none() | st.sampled_from(ConnectorStatus),
     "charge_mode": st.none() | st.sampled_from(ChargeMode),
     "running_charge_mode": st.none() | st.sampled_from(ChargeMode),
@@ -160,6 +171,8 @@ SNAPSHOTS = st.builds(
     accounts=st.lists(ACCOUNTS, unique_by=lambda account: account.name, max_size=2).map(tuple),
     scrape_interval_seconds=NUMBERS,
     config_reload_successful=FLAGS,
+    state_writes_failed=st.none() | COUNTS,
+    state_set_aside=FLAGS,
 )
 
 
