@@ -11,7 +11,16 @@ import sys
 from collections.abc import Callable, Sequence
 
 from exporter import __version__, logs
-from exporter.config import Config, add_flags, config_path_of, flags_of, load, masked, private_texts
+from exporter.config import (
+    Config,
+    add_flags,
+    config_path_of,
+    flags_of,
+    load,
+    masked,
+    private_texts,
+    state_folder,
+)
 from exporter.errors import ConfigError, ExporterError
 from exporter.readers import host_and_port
 
@@ -61,8 +70,37 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         if name == "check":
             sub.add_argument("--online", action="store_true", help="also log in and list the chargers found")
+    _add_login(commands, common)
+    _add_sessions(commands, common)
     _add_simulated(commands, common)
     return parser
+
+
+def _add_login(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    text = "log in once and keep the login; asks for the one-time code"
+    sub = commands.add_parser("login", help=text, description=text, parents=[common], allow_abbrev=False)
+    sub.set_defaults(command=_login)
+    sub.add_argument("--account", metavar="NAME", help="the account meant; needed when there are several")
+    sub.add_argument("--email", help="instead of the config's; the password is asked for, or read from stdin")
+    what = sub.add_mutually_exclusive_group()
+    what.add_argument("--status", action="store_true", help="show what is kept, nothing secret")
+    what.add_argument("--forget", action="store_true", help="remove the login that is kept")
+
+
+def _add_sessions(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    text = "list the recorded charging sessions"
+    sub = commands.add_parser("sessions", help=text, description=text, parents=[common], allow_abbrev=False)
+    sub.set_defaults(command=_sessions)
+    moment = "2026-05-01, '2026-05-01 18:30', with an offset, or back from now: 7d, 24h"
+    sub.add_argument("--since", metavar="TIME", help=f"sessions that began then or later: {moment}")
+    sub.add_argument("--until", metavar="TIME", help="sessions that began before then")
+    sub.add_argument("--serial", help="sessions of one charger")
+    sub.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    sub.add_argument("--utc", action="store_true", help="times in UTC instead of the local zone")
 
 
 def _add_simulated(
@@ -88,8 +126,10 @@ def _add_simulated(
         )
 
 
-def _loaded(options: argparse.Namespace) -> Config:
-    config, warnings = load(config_path_of(options), os.environ, flags_of(options))
+def _loaded(options: argparse.Namespace, *, accounts_needed: bool = True) -> Config:
+    config, warnings = load(
+        config_path_of(options), os.environ, flags_of(options), accounts_needed=accounts_needed
+    )
     logs.configure(config.log.level, config.log.format, sys.stderr)
     for text in private_texts(config):
         logs.conceal(text)
@@ -109,11 +149,16 @@ def _run(options: argparse.Namespace) -> int:
     return OK
 
 
+def _announce(line: str) -> None:
+    """Print at once: where the output is a pipe or a file, the addresses must not wait in a buffer."""
+    print(line, flush=True)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from exporter.demo import serve_demo
 
     logs.configure("info", "logfmt", sys.stderr)
-    asyncio.run(serve_demo(flags_of(options), options.seed, options.speed, print))
+    asyncio.run(serve_demo(flags_of(options), options.seed, options.speed, _announce))
     return OK
 
 
@@ -121,7 +166,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from exporter.demo import serve_cloud
 
     try:
-        asyncio.run(serve_cloud(options.host, options.port, options.seed, options.speed, print))
+        asyncio.run(serve_cloud(options.host, options.port, options.seed, options.speed, _announce))
     except OSError as error:
         print(f"enphase-ev-exporter: cannot listen: {error.strerror or error}", file=sys.stderr)
         return FAILED
@@ -145,10 +190,52 @@ def _check(options: argparse.Namespace) -> int:
     return FAILED if findings.problems else OK
 
 
+def _login(options: argparse.Namespace) -> int:
+    from exporter.login_terminal import Terminal, account_of, forget, login_account, status
+
+    config = _loaded(options, accounts_needed=False)
+    if options.status:
+        names = [options.account] if options.account else [account.name for account in config.accounts]
+        print("\n".join(status(config, names)))
+        return OK
+    account = account_of(config, options.account)
+    if options.forget:
+        print(forget(config, account))
+        return OK
+    try:
+        asyncio.run(login_account(config, account, options.email, Terminal(_announce)))
+    except EOFError as error:
+        print(f"enphase-ev-exporter: {error}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    from datetime import UTC
+
+    from exporter.session_report import parse_moment, sessions_text
+    from exporter.state import read_sessions
+
+    config = _loaded(options, accounts_needed=False)
+    zone = UTC if options.utc else None
+    try:
+        since, until = (
+            None if text is None else parse_moment(text, zone) for text in (options.since, options.until)
+        )
+    except ValueError as error:
+        raise ConfigError(f"sessions: {error}") from error
+    sessions = read_sessions(
+        state_folder(config), since_seconds=since, until_seconds=until, serial=options.serial
+    )
+    # As bytes: a stream of text might change the line ends of the CSV.
+    sys.stdout.buffer.write(sessions_text(sessions, options.format, zone).encode())
+    return OK
+
+
 def _healthcheck(options: argparse.Namespace) -> int:
     from http.client import HTTPConnection, HTTPException
 
-    config = _loaded(options)
+    config = _loaded(options, accounts_needed=False)
     host, port = host_and_port(config.web.listen_addresses[0])
     target = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     connection = HTTPConnection(target, port, timeout=5)

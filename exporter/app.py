@@ -4,93 +4,43 @@ import asyncio
 import gc
 import logging
 import signal
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
 import aiohttp
 from aiohttp import web
-from yarl import URL
 
 from exporter import __version__
-from exporter.asking import PolledAccount, PollSettings
-from exporter.auth import Auth, Credentials
-from exporter.client import ENDPOINTS, Client
-from exporter.config import AccountConfig, Config, PollConfig, Secret
+from exporter.accounts import build_account, cloud_http, poll_settings
+from exporter.bookkeeper import Bookkeeper
+from exporter.config import Config, state_folder
 from exporter.errors import ConfigError, ExporterError
 from exporter.instruments import Instruments
-from exporter.login import Surfaces
+from exporter.kept_logins import KeptLogins
 from exporter.model import Snapshot
 from exporter.poller import Poller
 from exporter.readers import host_and_port
-from exporter.schedule import RequestWindow
-from exporter.transport import Tally, Transport
+from exporter.state import State
 from exporter.web import Sources, Web
 
 log = logging.getLogger(__name__)
 
-# One connection serves a site at a time; a fleet's polls are spread so that this many suffice.
-_MOST_CONNECTIONS = 256
-# A new TLS connection costs six times as much as a request, so one is kept from poll to poll.
-_KEEPALIVE_SECONDS = 130.0
+# So many requests are under way at once; a fleet's polls are spread so that it suffices.
+_MOST_REQUESTS = 256
+# How often it is looked whether a person has logged in: soon when one is waited for.
+_LOOK_SOON_SECONDS = 1.0
+_LOOK_SECONDS = 10.0
+# Start-up is over by then.
+_FREEZE_AFTER_SECONDS = 5.0
 _SHUTDOWN_SECONDS = 2.0
 # A reload cannot move what is already bound.
 _FIXED_SECTIONS = ("web", "state")
 
 
-@asynccontextmanager
-async def cloud_http() -> AsyncIterator[aiohttp.ClientSession]:
-    """The one HTTP session to the cloud; cookies are the accounts' own affair."""
-    connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
-        yield http
-
-
-def build_account(
-    account: AccountConfig, config: Config, http: aiohttp.ClientSession, instruments: Instruments
-) -> PolledAccount:
-    """Everything that asks the cloud for one account."""
-    window = RequestWindow()
-    transport = Transport(
-        http,
-        Tally(ENDPOINTS),
-        timeout_seconds=config.poll.request_timeout_seconds,
-        sent=lambda: window.note(time.monotonic()),
-        timed=instruments.request_ended,
-    )
-    base_url, entrez_url = (URL(url + "/") for url in (config.cloud.base_url, config.cloud.entrez_url))
-    auth = Auth(
-        transport,
-        Credentials(
-            account.email,
-            _revealed(account.password),
-            _revealed(account.e_auth_token),
-            _revealed(account.cookie),
-            _revealed(account.access_token),
-        ),
-        Surfaces(base_url, entrez_url),
-        account=account.name,
-        wall_clock=time.time,
-    )
-    return PolledAccount(account.name, Client(transport, auth, base_url), window, account.sites)
-
-
-def _revealed(secret: Secret | None) -> str | None:
-    return None if secret is None else secret.reveal()
-
-
-def poll_settings(poll: PollConfig) -> PollSettings:
-    """The part of the `poll` section that the poller needs."""
-    return PollSettings(
-        interval_seconds=poll.interval_seconds,
-        idle_interval_seconds=poll.idle_interval_seconds,
-        summary_interval_seconds=poll.summary_interval_seconds,
-        charge_mode_interval_seconds=poll.charge_mode_interval_seconds,
-        align=poll.align,
-        stale_after_seconds=poll.stale_after_seconds,
-        max_requests_per_hour=poll.max_requests_per_hour,
-    )
+def _freeze() -> None:
+    """What is alive now stays alive: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 class App:
@@ -105,30 +55,45 @@ class App:
         self._reload_succeeded = True
         self._instruments = Instruments(__version__)
         self._stop = asyncio.Event()
+        self._slots = asyncio.Semaphore(_MOST_REQUESTS)
         self._http: aiohttp.ClientSession
+        self._books: Bookkeeper
+        self._logins: KeptLogins
         self._failure: BaseException | None = None
         self._poller: Poller | None = None
         self._polling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until `stop`, SIGTERM or SIGINT; raises ListenError, or the bug that ended the polling."""
         self._watch_signals()
-        async with cloud_http() as http:
-            runner = await self._listen()
-            try:
+        state = State.open(state_folder(self._config))
+        try:
+            self._books = Bookkeeper(state)
+            self._logins = KeptLogins(state, state_folder(self._config))
+            async with cloud_http() as http:
                 self._http = http
-                self._start_polling(self._config)
-                self.listening.set()
-                # What is alive now stays alive: the collector need not look at it again.
-                gc.collect()
-                gc.freeze()
-                await self._stop.wait()
-            finally:
-                await self._stop_polling()
-                await runner.cleanup()
+                await self._serve()
+        finally:
+            await state.close()
         if self._failure is not None:
             raise self._failure
+
+    async def _serve(self) -> None:
+        runner = await self._listen()
+        try:
+            self._start_polling(self._config)
+            self.listening.set()
+            asyncio.get_running_loop().call_later(_FREEZE_AFTER_SECONDS, _freeze)
+            # A freed block of this size moves glibc's threshold, and asyncio's 256 KiB receive buffer is no
+            # longer mapped and unmapped at every request: three system calls less a scrape.
+            bytes(1 << 20)
+            self._watching = self._kept_alive(self._watch_logins())
+            await self._stop.wait()
+        finally:
+            await self._stop_polling()
+            await runner.cleanup()
 
     def stop(self) -> None:
         """Ask for the end of `run`."""
@@ -164,7 +129,12 @@ class App:
     def snapshot(self) -> Snapshot:
         """What a scrape shows at this moment."""
         published = self._poller.snapshot() if self._poller else Snapshot()
-        return replace(published, config_reload_successful=self._reload_succeeded)
+        return replace(
+            published,
+            config_reload_successful=self._reload_succeeded,
+            state_writes_failed=self._books.writes_failed,
+            state_set_aside=self._books.set_aside,
+        )
 
     def _scraped(self, source: str, site_ids: Iterable[str]) -> None:
         if self._poller is not None:
@@ -180,10 +150,11 @@ class App:
     def _start_polling(self, config: Config) -> None:
         former = self._poller
         kept = former.accounts if former else {}
+        before = {account.name: account for account in self._config.accounts}
         unchanged = {
             account.name
             for account in config.accounts
-            if account in self._config.accounts
+            if account == before.get(account.name)
             and (config.cloud, config.poll.request_timeout_seconds)
             == (self._config.cloud, self._config.poll.request_timeout_seconds)
         }
@@ -191,29 +162,60 @@ class App:
             # An account that did not change keeps its login: a reload must not log in again.
             kept[account.name].renewed()
             if account.name in kept and account.name in unchanged
-            else build_account(account, config, self._http, self._instruments)
+            else build_account(
+                account,
+                config,
+                self._http,
+                self._instruments,
+                store=self._logins.store_for(account.name),
+                kept=self._logins.of(account.name),
+                slots=self._slots,
+            )
             for account in config.accounts
         ]
         self._poller = Poller(
             accounts,
             poll_settings(config.poll),
+            save=self._books.save,
+            ledgers=self._books.kept(),
             problem=self._instruments.payload_problem,
             previous=former,
         )
         self._config = config
-        self._polling = asyncio.create_task(self._poller.run())
-        self._polling.add_done_callback(self._polling_ended)
+        self._polling = self._kept_alive(self._poller.run())
 
-    def _polling_ended(self, polling: asyncio.Task[None]) -> None:
-        if polling.cancelled():
-            return
-        self._failure = polling.exception() or RuntimeError("polling ended by itself")
-        self._stop.set()
+    def _kept_alive(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task without which the exporter is none: when it ends by itself, `run` ends with its error."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = task.exception() or RuntimeError("a task that never ends has ended")
+            self._stop.set()
+
+    async def _watch_logins(self) -> None:
+        """Pick up the login that a person has made beside the running exporter."""
+        while True:
+            accounts = self._poller.accounts if self._poller else {}
+            needed = any(account.client.auth.needs_person for account in accounts.values())
+            await asyncio.sleep(_LOOK_SOON_SECONDS if needed else _LOOK_SECONDS)
+            for name, login in (await self._logins.made_by_person()).items():
+                account = self._poller.accounts.get(name) if self._poller else None
+                if account is None or self._poller is None:
+                    continue
+                if login is None:
+                    account.client.auth.forget()
+                else:
+                    account.client.auth.take_over(login)
+                    self._poller.wake(name)
 
     async def _stop_polling(self) -> None:
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.wait([self._polling])
+        for task in (self._watching, self._polling):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         for account in self._poller.accounts.values() if self._poller else ():
             await account.client.auth.close()
 

@@ -3,20 +3,24 @@
 A site's failure stays its own, except what concerns the whole account: after a 429 all its sites wait.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from exporter.auth import Auth
 from exporter.client import Client
 from exporter.errors import CloudError, NotOffered, RateLimited, Rejected
-from exporter.model import Account, Problem
+from exporter.model import Account, FinishedSession, Ledger, Problem
 from exporter.polled import NOT_OFFERED_PAUSE_SECONDS, Pace, PolledSite
 from exporter.schedule import Backoff, RequestWindow, backoff_after
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+Save = Callable[[Sequence[tuple[str, str, Ledger]], Sequence[FinishedSession]], Awaitable[bool]]
+"""Writes ledgers (site, serial, ledger) and finished sessions in one transaction; False when it could not."""
 
 _INCOMPLETE_SUMMARY_SECONDS = 60.0
 _MOST_PROBLEMS_LOGGED = 1000
@@ -46,6 +50,7 @@ class PolledAccount:
     sites: list[PolledSite] = field(default_factory=list)
     backoff: Backoff = field(default_factory=Backoff)
     error: str | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
     asked: bool = False  # its sites have been asked for, whatever came back
 
     def renewed(self) -> "PolledAccount":
@@ -59,7 +64,7 @@ class PolledAccount:
         return Account(
             name=self.name,
             auth_up=auth.works,
-            reauthentication_required=auth.refusal is not None,
+            reauthentication_required=auth.needs_person,
             token_expiry_seconds=auth.token_expiry_seconds,
             blocked_until_seconds=auth.blocked_until_seconds,
             backoff_seconds=max(0.0, self.backoff.until_seconds - now),
@@ -69,7 +74,7 @@ class PolledAccount:
             errors=dict(tally.errors),
             rate_limited=dict(tally.rate_limited),
             logins=dict(auth.logins),
-            error=str(auth.refusal.error) if auth.refusal else self.error,
+            error=auth.guard.message if auth.guard and auth.needs_person else self.error,
         )
 
 
@@ -80,13 +85,15 @@ class Asking:
         self,
         settings: PollSettings,
         *,
+        save: Save,
         problem: Callable[[str, str], None],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
-        """`problem` is told endpoint and kind of each payload problem."""
+        """`save` writes accounts; `problem` is told endpoint and kind of each payload problem."""
         self._settings = settings
+        self._save = save
         self._problem = problem
         self._clock = clock
         self._wall_clock = wall_clock
@@ -109,13 +116,21 @@ class Asking:
         now = self._clock()
         site.answer_time.observe(now - started)
         site.answered("status", self._wall_clock())
-        self._note_problems(site, "status", site.status_arrived(status, now))
+        site.status_arrived(status, now, self._wall_clock(), self._settings.stale_after_seconds)
+        await self._save_accounts(site)
+        self._note_problems(site, "status", (*status.problems, *site.settle()))
         site.backoff = Backoff()
         if account.backoff.until_seconds <= started:  # an answer that was under way is no all-clear
             account.backoff = Backoff()
         self._log_change(site, was_up)
         site.publish()
         await self._poll_slow_endpoints(site, account)
+
+    async def _save_accounts(self, site: PolledSite) -> None:
+        """Write what changed in one transaction; what cannot be written is tried again with the next poll."""
+        ledgers, sessions = site.unsaved(), list(site.unsaved_sessions)
+        if (ledgers or sessions) and await self._save(ledgers, sessions):
+            site.saved(ledgers, len(sessions))
 
     async def _poll_slow_endpoints(self, site: PolledSite, account: PolledAccount) -> None:
         settings, client = self._settings, account.client

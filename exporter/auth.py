@@ -1,35 +1,30 @@
 """The login of one account: who we are to the cloud, renewed once for all who wait, never hammered.
 
-Order of ways in: headers captured from a browser, then e-mail and password. After a refusal no login is
-tried until the wait of `refusal_wait_seconds` is over, because repeated logins are what locks accounts.
+Order of ways in: the stored login, headers captured from a browser, then e-mail and password. After a refusal
+no login is tried before the guard allows it (guard.py); login and guard are written before anything else
+happens, so that neither a restart nor a crash loop logs in again.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
-from exporter.errors import (
-    AuthError,
-    BadCredentials,
-    CloudError,
-    LoginExpired,
-    MfaRequired,
-    TooManyLogins,
-    Unavailable,
-)
+from exporter import guard as guards
+from exporter.errors import CloudError, LoginExpired, Unavailable, UnexpectedPayload, Unreachable
 from exporter.login import (
     MANAGER_COOKIE,
+    Attempt,
     Surfaces,
     attempt_login,
     common_headers,
     cookie_headers,
     fetch_token,
     rotated,
-    session_of,
 )
+from exporter.model import Guard, Login
 from exporter.parse_auth import LoginOutcome, Token, claims
 from exporter.transport import Answer, Transport
 
@@ -37,13 +32,13 @@ log = logging.getLogger(__name__)
 
 LOGIN_RESULTS = ("success", "invalid_credentials", "mfa_required", "blocked", "unavailable")
 RENEWAL_REUSED_SECONDS = 30.0
-_REFUSED_WAIT_SECONDS = 300.0
-_LONG_WAIT_SECONDS = 86_400.0
-_REFUSALS_BEFORE_LONG_WAIT = 3
 # Upstream's advice is one hour ahead; a token that lives shorter is renewed in its last tenth.
 _RENEW_AHEAD_SECONDS = 3_600.0
 _RENEW_AHEAD_PAUSE_SECONDS = 300.0
 _API_ACCEPT = "application/json, text/javascript, */*; q=0.01"
+
+Store = Callable[[Login | None, Guard | None], Awaitable[None]]
+"""Writes login and guard of an account; returns when they are on disk, or cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +51,9 @@ class Credentials:
     cookie: str | None = field(default=None, repr=False)
     access_token: str | None = field(default=None, repr=False)
 
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A login that was accepted: cookies and tokens. Nothing of it prints."""
-
-    cookies: Mapping[str, str] = field(repr=False)
-    token: Token | None = field(default=None, repr=False)
-    bearer: str | None = field(default=None, repr=False)
-    obtained_seconds: float = 0.0
-    captured: bool = False
-
-    @property
-    def expiry_seconds(self) -> float | None:
-        """When the access token expires, epoch seconds."""
-        return None if self.token is None else self.token.expiry_seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The last refused login: why, how often in a row, and until when none is tried again."""
-
-    error: AuthError
-    count: int
-    until_seconds: float
-
-
-def refusal_wait_seconds(error: AuthError, count: int) -> float:
-    """How long to leave the account alone after its `count`-th refusal in a row."""
-    if isinstance(error, (BadCredentials, LoginExpired)) and count < _REFUSALS_BEFORE_LONG_WAIT:
-        return _REFUSED_WAIT_SECONDS
-    return _LONG_WAIT_SECONDS
+    def parts(self) -> tuple[str | None, ...]:
+        """All of it, for a fingerprint."""
+        return (self.email, self.password, self.e_auth_token, self.cookie, self.access_token)
 
 
 class Auth:
@@ -100,34 +67,45 @@ class Auth:
         *,
         account: str,
         wall_clock: Callable[[], float],
+        store: Store,
+        login: Login | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        """`login` and `guard` are what was stored; those of other credentials do not count."""
         self.account = account
         self.logins: dict[tuple[str], int] = {(result,): 0 for result in LOGIN_RESULTS}
-        self.refusal: Refusal | None = None
+        self.guard = guard if guard and guards.is_same(guard.credentials, *credentials.parts()) else None
         self.works: bool | None = None  # None until the cloud has accepted or refused something
         self.generation = 0  # which login headers were built from; moves when the login is renewed
         self._transport = transport
         self._credentials = credentials
+        self._fingerprint = guards.fingerprint(*credentials.parts())
         self._surfaces = surfaces
         self._wall_clock = wall_clock
+        self._store = store
         self._renewal: asyncio.Task[None] | None = None
         self._proven = True  # the newest login or token has been accepted by a data endpoint
         self._from_password = False  # the newest renewal was a login, not only a new token
         self._ahead_after_seconds = 0.0  # no renewal ahead of time before this moment
         self._headers: dict[tuple[str, bool], Mapping[str, str]] = {}
-        self._login = _captured_login(credentials)
+        if login is not None and credentials.email and not guards.is_same(login.owner, credentials.email):
+            login = None
+        self._login = login or captured_login(credentials)
 
     @property
     def token_expiry_seconds(self) -> float | None:
         """When the access token expires, epoch seconds; None when unknown."""
-        return None if self._login is None else self._login.expiry_seconds
+        return None if self._login is None else self._login.token_expiry_seconds
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether only a person can help: a code, refused credentials, a block, expired captured headers."""
+        return self.guard is not None and self.guard.reason != "unfinished"
 
     @property
     def blocked_until_seconds(self) -> float | None:
-        """No login is tried before this moment, epoch seconds; None when free."""
-        if self.refusal is None or self.refusal.until_seconds <= self._wall_clock():
-            return None
-        return self.refusal.until_seconds
+        """No login is tried before this moment, epoch seconds; None when free, or until a person helps."""
+        return self.guard.until_seconds if self.guard and self._is_shut() else None
 
     async def headers(self, referer_path: str, *, bearer: bool = False) -> Mapping[str, str]:
         """Headers for one request, logging in first where there is no login; raises CloudError."""
@@ -140,21 +118,25 @@ class Auth:
             kept = self._headers[referer_path, bearer] = self._built_headers(referer_path, bearer=bearer)
         return kept
 
-    def accepted(self, answer: Answer) -> None:
+    async def accepted(self, answer: Answer) -> None:
         """Take note that a data endpoint took the login, and of the cookies its answer rotated."""
         if not self.works:
             log.info("the cloud accepts the login", extra={"account": self.account})
         self.works = True
         self._proven = True
-        self.refusal = None
+        changed = self.guard is not None
+        self.guard = None
         if answer.cookies and self._login is not None and not self._login.captured:
             self._replace(replace(self._login, cookies=rotated(self._login.cookies, answer.cookies)))
+            changed = True
+        if changed:
+            await self._write()
 
     async def renew(self, generation: int) -> None:
         """Renew the login that headers of `generation` were built from: once, for all who wait.
 
-        Raises the AuthError that ended it, or that of the last refusal while its wait lasts; Unavailable,
-        Unreachable or RateLimited when a login could not be tried.
+        Raises the AuthError that ended it, or that of the guard while it is shut; Unavailable, Unreachable or
+        RateLimited when a login could not be tried.
         """
         if generation != self.generation:
             return
@@ -163,6 +145,18 @@ class Auth:
             self._renewal.add_done_callback(self._renewal_ended)
         # A waiter that is cancelled must not take the login of the others with it.
         await asyncio.shield(self._renewal)
+
+    def take_over(self, login: Login) -> None:
+        """Go on with a login that a person made elsewhere."""
+        self.guard = None
+        self._adopt(login, from_password=False)
+        log.info("a stored login was picked up", extra={"account": self.account})
+
+    def forget(self) -> None:
+        """Drop the login, because a person had it removed."""
+        self._login = captured_login(self._credentials)
+        self._headers.clear()
+        self.generation += 1
 
     async def close(self) -> None:
         """Cancel a renewal that is under way."""
@@ -175,22 +169,25 @@ class Auth:
         if not renewal.cancelled():
             renewal.exception()  # each waiter gets it; asyncio must not complain when there is none left
 
+    def _is_shut(self) -> bool:
+        return guards.is_shut(self.guard, self._wall_clock())
+
     async def _renew(self) -> None:
         self.works = False
-        if self.refusal is not None and self._wall_clock() < self.refusal.until_seconds:
-            raise self.refusal.error
         login = self._login
+        if self.guard is not None and self._is_shut():
+            raise guards.error_of(self.guard)
         if login is not None and self._wall_clock() - login.obtained_seconds < RENEWAL_REUSED_SECONDS:
             raise LoginExpired("login", "refused though renewed moments ago")
         if login is not None and not self._proven and self._from_password:
             # Logging in once more would go on for ever, and is what locks accounts.
-            self._refuse(LoginExpired("login", "the cloud refuses the login it has just accepted"))
+            await self._refuse("rejected", _REJECTED)
         if login is not None and self._proven and await self._renew_token(login):
             return
         await self._log_in()
 
     def _expires_soon(self, login: Login) -> bool:
-        expiry, now = login.expiry_seconds, self._wall_clock()
+        expiry, now = login.token_expiry_seconds, self._wall_clock()
         if expiry is None or login.captured or now < self._ahead_after_seconds:
             return False
         return now >= expiry - min(_RENEW_AHEAD_SECONDS, (expiry - login.obtained_seconds) / 10)
@@ -208,67 +205,79 @@ class Auth:
         """Try to replace only the token, which leaves the account's logins alone."""
         if login.captured:
             return False
-        token, cookies = await fetch_token(self._transport, self._surfaces, login.cookies)
-        if token is None or (login.token is not None and token.text == login.token.text):
+        try:
+            token, cookies = await fetch_token(self._transport, self._surfaces, login.cookies)
+        except LoginExpired:
             return False
-        self._adopt(replace(login, cookies=cookies, token=token), from_password=False)
+        if token is None or token.text == login.token:
+            return False
+        fresh = replace(login, cookies=cookies, token=token.text, token_expiry_seconds=token.expiry_seconds)
+        self._adopt(replace(fresh, obtained_seconds=self._wall_clock()), from_password=False)
         self._ahead_after_seconds = 0.0
+        await self._write()
         return True
 
     async def _log_in(self) -> None:
         email, password = self._credentials.email, self._credentials.password
         if not email or not password:
-            self._refuse(LoginExpired("login", "the captured headers have expired: capture them again"))
-        else:
-            try:
-                attempt = await attempt_login(self._transport, self._surfaces, email, password)
-            except CloudError:
+            await self._refuse("expired", self._without_password())
+            return
+        before = self.guard
+        now = self._wall_clock()
+        await self._store(self._login, guards.unfinished(before, now=now, credentials=self._fingerprint))
+        try:
+            attempt = await attempt_login(self._transport, self._surfaces, email, password)
+            if attempt.answer.outcome is not LoginOutcome.SUCCESS:
+                await self._fail(attempt.answer.outcome)
+            login = await self._finished(attempt, email, now)
+        except CloudError:
+            if self.guard is before:  # not refused: the login could not be tried
                 self.logins["unavailable",] += 1
-                raise
-            outcome = attempt.answer.outcome
-            proven_by_cookie = outcome is LoginOutcome.COOKIE_ONLY and session_of(attempt.cookies)
-            if outcome is not LoginOutcome.SUCCESS and not proven_by_cookie:
-                self._fail(outcome)
-            token, cookies = await fetch_token(self._transport, self._surfaces, attempt.cookies)
-            self.logins["success",] += 1
-            bearer = attempt.answer.manager_token or (token.text if token else None)
-            self._adopt(Login(cookies, token, bearer), from_password=True)
-            log.info("logged in", extra={"account": self.account})
+                await self._write()
+            raise
+        self.logins["success",] += 1
+        self._adopt(login, from_password=True)
+        await self._write()
+        log.info("logged in", extra={"account": self.account})
 
-    def _fail(self, outcome: LoginOutcome) -> None:
-        """Raise what a login that did not succeed means; refusals start a wait."""
-        refusals: Mapping[LoginOutcome, AuthError] = {
-            LoginOutcome.INVALID_CREDENTIALS: BadCredentials(
-                "login", "e-mail or password refused: correct them in the config"
-            ),
-            LoginOutcome.MFA_REQUIRED: MfaRequired(
-                "login", "the account wants a one-time code: give e_auth_token and cookie from a browser"
-            ),
-            LoginOutcome.BLOCKED: TooManyLogins("login", "the cloud has blocked the account for now"),
-            LoginOutcome.TOO_MANY_SESSIONS: TooManyLogins("login", "too many active sessions"),
-        }
-        if outcome in refusals:
-            self._refuse(refusals[outcome])
-        self.logins["unavailable",] += 1
-        raise Unavailable("login", f"no usable answer ({outcome.value})")
+    async def _finished(self, attempt: Attempt, email: str, now: float) -> Login:
+        try:
+            return await finished_login(self._transport, self._surfaces, attempt, email, now)
+        except LoginExpired:
+            await self._refuse("rejected", _REJECTED)
+            raise
 
-    def _refuse(self, error: AuthError) -> None:
-        count = 1 if self.refusal is None else self.refusal.count + 1
-        wait = refusal_wait_seconds(error, count)
-        self.refusal = Refusal(error, count, self._wall_clock() + wait)
+    def _without_password(self) -> str:
+        if self._credentials.e_auth_token:
+            return "the captured headers have expired: capture them again"
+        return f"no login and no password: run `enphase-ev-exporter login --account {self.account}`"
+
+    async def _fail(self, outcome: LoginOutcome) -> None:
+        """Raise what a login that did not succeed means; refusals shut the guard."""
+        if outcome not in _REFUSALS:
+            raise Unavailable("login", f"no usable answer ({outcome.value})")
+        reason, message = _REFUSALS[outcome]
+        self.logins[reason,] += 1
+        await self._refuse(reason, message.format(account=self.account))
+
+    async def _refuse(self, reason: str, message: str) -> None:
+        now = self._wall_clock()
+        self.guard = guards.after_refusal(self.guard, reason, message, now=now, credentials=self._fingerprint)
         self.works = False
         self._login = None
         self._headers.clear()
-        result = _RESULT_OF.get(type(error))
-        if result is not None:
-            self.logins[result,] += 1
-        log.error(
-            "no login", extra={"account": self.account, "why": str(error), "next_try_in_seconds": int(wait)}
-        )
-        raise error
+        await self._write()
+        until = self.guard.until_seconds
+        waits = "until a person helps" if until is None else f"{until - now:.0f}s"
+        log.error("no login", extra={"account": self.account, "why": message, "waits": waits})
+        raise guards.error_of(self.guard)
+
+    async def _write(self) -> None:
+        login = None if self._login is None or self._login.captured else self._login
+        await self._store(login, self.guard)
 
     def _adopt(self, login: Login, *, from_password: bool) -> None:
-        self._replace(replace(login, obtained_seconds=self._wall_clock()))
+        self._replace(login)
         self._from_password = from_password
         self._proven = False
         self.generation += 1
@@ -286,24 +295,58 @@ class Auth:
         version = login.cookies.get("appVersion")
         headers["Referer"] = f"{url}?v={version}" if version else str(url)
         if login.token is not None:
-            headers["e-auth-token"] = login.token.text
+            headers["e-auth-token"] = login.token
         bearer_token = login.cookies.get(MANAGER_COOKIE) or login.bearer
         if bearer and bearer_token:
             headers["Authorization"] = f"Bearer {bearer_token}"
         return headers
 
 
-_RESULT_OF: Mapping[type[AuthError], str] = {
-    BadCredentials: "invalid_credentials",
-    MfaRequired: "mfa_required",
-    TooManyLogins: "blocked",
+_REJECTED = "the cloud refuses the login it has just accepted"
+_REFUSALS: Mapping[LoginOutcome, tuple[str, str]] = {
+    LoginOutcome.INVALID_CREDENTIALS: (
+        "invalid_credentials",
+        "e-mail or password refused: correct them, or run `enphase-ev-exporter login --account {account}`",
+    ),
+    LoginOutcome.MFA_REQUIRED: (
+        "mfa_required",
+        "the account wants a one-time code: run `enphase-ev-exporter login --account {account}`",
+    ),
+    LoginOutcome.BLOCKED: ("blocked", "the cloud has blocked the account for now"),
+    LoginOutcome.TOO_MANY_SESSIONS: ("blocked", "too many active sessions: log out elsewhere, or wait"),
 }
 
 
-def _captured_login(credentials: Credentials) -> Login | None:
-    if not credentials.e_auth_token:
+async def finished_login(
+    transport: Transport, surfaces: Surfaces, attempt: Attempt, email: str, now: float
+) -> Login:
+    """The login that an accepted attempt makes, with a token where the cloud has one."""
+    try:
+        token, cookies = await fetch_token(transport, surfaces, attempt.cookies)
+    except (Unreachable, UnexpectedPayload):
+        token, cookies = (
+            None,
+            attempt.cookies,
+        )  # the login was accepted, and trying again would be another one
+    token = token or Token("", None)
+    bearer = attempt.answer.manager_token or token.text or None
+    return Login(
+        cookies=cookies,
+        token=token.text or None,
+        token_expiry_seconds=token.expiry_seconds,
+        bearer=bearer,
+        user_id=claims(token.text or bearer or "").user_id,
+        obtained_seconds=now,
+        owner=guards.fingerprint(email),
+    )
+
+
+def captured_login(credentials: Credentials) -> Login | None:
+    """The headers captured from a browser as a login; None without any."""
+    text = credentials.e_auth_token
+    if not text:
         return None
     pairs = (pair.partition("=") for pair in (credentials.cookie or "").split(";"))
     cookies = {name.strip(): value.strip() for name, separator, value in pairs if separator}
-    token = Token(credentials.e_auth_token, claims(credentials.e_auth_token).expiry_seconds)
-    return Login(cookies, token, credentials.access_token or token.text, captured=True)
+    expiry = claims(text).expiry_seconds
+    return Login(cookies, text, expiry, credentials.access_token or text, captured=True)

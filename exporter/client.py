@@ -110,7 +110,7 @@ class Client:
                 raise
             await self.auth.renew(generation)
             answer = await self._replay(endpoint, path, site_id)
-        return self._parsed(endpoint, answer, parse)
+        return await self._parsed(endpoint, answer, parse)
 
     async def _replay(self, endpoint: str, path: str, site_id: str) -> Answer:
         try:
@@ -126,7 +126,7 @@ class Client:
     ) -> T:
         headers = await self.auth.headers(_referer(site_id), bearer=bearer)
         answer = await self._read(endpoint, path, headers, optional=True)
-        return self._parsed(endpoint, answer, parse)
+        return await self._parsed(endpoint, answer, parse)
 
     async def _read(
         self, endpoint: str, path: str, headers: Mapping[str, str], *, optional: bool = False
@@ -136,13 +136,13 @@ class Client:
             url = self._urls[path] = self._base_url.join(URL(path, encoded=True))
         return await self.transport.read(Request(endpoint, "GET", url, headers, optional=optional))
 
-    def _parsed(self, endpoint: str, answer: Answer, parse: Callable[[bytes], T]) -> T:
+    async def _parsed(self, endpoint: str, answer: Answer, parse: Callable[[bytes], T]) -> T:
         try:
             result = parse(answer.body)
         except UnexpectedPayload as error:
             self.transport.tally.failed(endpoint, error.kind)
             raise
-        self.auth.accepted(answer)
+        await self.auth.accepted(answer)
         return result
 
 

@@ -52,6 +52,7 @@ __all__ = [
     "load",
     "masked",
     "private_texts",
+    "state_folder",
 ]
 
 
@@ -137,11 +138,16 @@ class Config:
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | list[str]]
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | list[str]],
+    *,
+    accounts_needed: bool = True,
 ) -> tuple[Config, tuple[str, ...]]:
     """Read all layers; returns the config and warnings for the log. Raises ConfigError.
 
     `path` is --config.file; None for the file named in the environment, if any. `flags` is of `flags_of`.
+    Commands that do not ask the cloud can do without accounts.
     """
     if path is None and environ.get(FILE_VARIABLE):
         path = Path(environ[FILE_VARIABLE])
@@ -151,7 +157,7 @@ def load(
     given = from_file | from_environment | flag_layer(flags)
     cloud = CloudConfig(**_section("cloud", given, warnings))
     config = Config(
-        accounts=_accounts(accounts, account, path, warnings),
+        accounts=_accounts(accounts, account, path, warnings, needed=accounts_needed),
         poll=_poll(given, loopback=readers.is_loopback(cloud.base_url)),
         cloud=cloud,
         state=StateConfig(**{"path": _state_path(environ)} | _section("state", given, warnings)),
@@ -160,6 +166,13 @@ def load(
         log=LogConfig(**_section("log", given, warnings)),
     )
     return config, tuple(warnings)
+
+
+def state_folder(config: Config) -> Path:
+    """The folder of the state; raises ConfigError when neither a setting nor the platform names one."""
+    if config.state.path is None:
+        raise ConfigError("state.path: not given, and no home folder to put it in, expected a folder")
+    return config.state.path
 
 
 def _section(name: str, given: Layer, warnings: list[str]) -> dict[str, Any]:
@@ -257,7 +270,7 @@ def _state_path(environ: Mapping[str, str]) -> Path | None:
 
 
 def _accounts(
-    in_file: list[Layer], shortcut: Layer, path: Path | None, warnings: list[str]
+    in_file: list[Layer], shortcut: Layer, path: Path | None, warnings: list[str], *, needed: bool
 ) -> tuple[AccountConfig, ...]:
     """The accounts of the file; the variables of the single account complete, or are, the only one."""
     if shortcut and len(in_file) > 1:
@@ -266,7 +279,7 @@ def _accounts(
             "expected the variable unset or one account in the file"
         )
     layers = [dict(*in_file) | shortcut] if shortcut else in_file
-    if not layers:
+    if not layers and needed:
         raise ConfigError(
             f"{path or 'environment'}: no account to log in with, expected accounts in the file of "
             "--config.file, or ENPHASE_EV_EMAIL and ENPHASE_EV_PASSWORD_FILE, or "
@@ -288,11 +301,10 @@ def _check_login(account: AccountConfig, where: str, spelled: Callable[[str], st
     if any(captured) and not all(captured):
         missing = "cookie_file" if account.e_auth_token else "e_auth_token_file"
         raise ConfigError(f"{where}: half of a captured login, expected {spelled(missing)} too")
-    if all(captured) or (account.email and account.password):
+    if all(captured) or account.email:  # without a password, the `login` command has to be used
         return
-    if account.email or account.password:
-        missing = "password_file" if account.email else "email"
-        raise ConfigError(f"{where}: half of a login, expected {spelled(missing)} too")
+    if account.password:
+        raise ConfigError(f"{where}: half of a login, expected {spelled('email')} too")
     raise ConfigError(
         f"{where}: no way to log in, expected {spelled('email')} and {spelled('password_file')}, or "
         f"{spelled('e_auth_token_file')} and {spelled('cookie_file')}"

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 from exporter.app import App
 from exporter.config import Config, load
@@ -21,14 +22,15 @@ _ENVIRONMENT = {
     "ENPHASE_EV_POLL_IDLE_INTERVAL": "1s",
     "ENPHASE_EV_POLL_SUMMARY_INTERVAL": "5s",
     "ENPHASE_EV_POLL_CHARGE_MODE_INTERVAL": "5s",
-    "ENPHASE_EV_POLL_STALE_AFTER": "1m",
+    "ENPHASE_EV_POLL_STALE_AFTER": "10m",  # of the cloud's time: two polls lie four of its minutes apart
     "ENPHASE_EV_POLL_MAX_REQUESTS_PER_HOUR": "36000",
 }
 
 
-def demo_config(cloud_url: str, flags: Mapping[str, str | list[str]]) -> Config:
+def demo_config(cloud_url: str, state_folder: str, flags: Mapping[str, str | list[str]]) -> Config:
     """The demo's config, read the way every config is; flags still win."""
     environment = _ENVIRONMENT | {
+        "ENPHASE_EV_STATE_PATH": state_folder,
         "ENPHASE_EV_CLOUD_BASE_URL": cloud_url,
         "ENPHASE_EV_CLOUD_ENTREZ_URL": cloud_url,
     }
@@ -43,14 +45,15 @@ async def serve_demo(
     world = World(replace(demo_world_config(seed), speed=speed))
     cloud = await start_cloud(world)
     try:
-        app = App(demo_config(cloud.url, flags))
-        running = asyncio.create_task(app.run())
-        listening = asyncio.create_task(app.listening.wait())
-        await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
-        listening.cancel()
-        if not running.done():
-            _announce_demo(app.urls[0], cloud, world, speed, announce)
-        await running
+        with TemporaryDirectory(prefix="enphase-ev-demo-") as folder:
+            app = App(demo_config(cloud.url, folder, flags))
+            running = asyncio.create_task(app.run())
+            listening = asyncio.create_task(app.listening.wait())
+            await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
+            listening.cancel()
+            if not running.done():
+                _announce_demo(app.urls[0], cloud, world, speed, announce)
+            await running
     finally:
         await cloud.close()
 

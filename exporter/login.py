@@ -4,14 +4,24 @@ Knows neither waiting nor state; auth.py decides when a login may be tried at al
 limit of concurrent reads, because the reads that hold its places may be the ones waiting for the login.
 """
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlencode
 
 from yarl import URL
 
-from exporter.errors import RateLimited
-from exporter.parse_auth import LoginAnswer, LoginOutcome, Token, claims, parse_login, parse_token
+from exporter.errors import LoginExpired, RateLimited
+from exporter.parse_auth import (
+    LoginAnswer,
+    LoginOutcome,
+    Token,
+    claims,
+    parse_code,
+    parse_login,
+    parse_resend,
+    parse_token,
+)
 from exporter.transport import Answer, Request, Transport, error_of
 
 # Library-default agents are answered 406 since spring 2026.
@@ -23,6 +33,7 @@ MANAGER_COOKIE = "enlighten_manager_token_production"
 MFA_COOKIE = "login_otp_nonce"
 _SESSION_COOKIES = ("_enlighten_4_session", "enlighten_session", "_enlighten_session")
 _XSRF_COOKIES = ("xsrf-token", "bp-xsrf-token")
+_FORM = "application/x-www-form-urlencoded; charset=UTF-8"
 _JSON = "application/json, text/plain, */*"
 _PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -41,6 +52,7 @@ class Attempt:
 
     answer: LoginAnswer
     cookies: Mapping[str, str] = field(repr=False)
+    older_host: bool = False
 
 
 async def attempt_login(transport: Transport, surfaces: Surfaces, email: str, password: str) -> Attempt:
@@ -54,8 +66,62 @@ async def attempt_login(transport: Transport, surfaces: Surfaces, email: str, pa
         attempt = await _post(transport, surfaces.base_url / "login/login", form, accept=_PAGE)
     if attempt.answer.outcome is LoginOutcome.NO_SUCH_SURFACE:
         older = {"email": email, "password": password}
-        attempt = await _post(transport, surfaces.entrez_url / "login", older)
-    return attempt
+        attempt = replace(await _post(transport, surfaces.entrez_url / "login", older), older_host=True)
+    return proven(attempt, before={})
+
+
+async def validate_code(
+    transport: Transport, surfaces: Surfaces, challenge: Attempt, email: str, code: str
+) -> Attempt:
+    """Answer a challenge with a one-time code; the surface that asked gets it. Raises Unreachable."""
+    if challenge.older_host:
+        url, form = surfaces.entrez_url / "login/mfa/verify", {"otp": code.strip()}
+    else:
+        url = surfaces.base_url / "app-api/validate_login_otp"
+        form = {
+            "email": _base64(email),
+            "otp": _base64(code),
+            "xhrFields[withCredentials]": "true",
+        }
+    answer = await _post_challenged(transport, url, form, challenge)
+    cookies = rotated(challenge.cookies, answer.cookies)
+    attempt = replace(challenge, answer=parse_code(answer.status, answer.body), cookies=cookies)
+    attempt = proven(attempt, before=challenge.cookies)
+    if attempt.answer.outcome is not LoginOutcome.SUCCESS:
+        return attempt
+    return replace(attempt, cookies=rotated(attempt.cookies, {MFA_COOKIE: None}))
+
+
+async def resend_code(transport: Transport, surfaces: Surfaces, challenge: Attempt) -> Attempt:
+    """Have the code sent again; the challenge that comes back replaces the one before. Raises Unreachable."""
+    url = surfaces.base_url / "app-api/generate_mfa_login_otp"
+    answer = await _post_challenged(transport, url, {"locale": "en"}, challenge)
+    outcome = parse_resend(answer.status, answer.body)
+    # The old nonce is worth nothing once a new one came.
+    return replace(challenge, answer=LoginAnswer(outcome), cookies=rotated(challenge.cookies, answer.cookies))
+
+
+def proven(attempt: Attempt, *, before: Mapping[str, str]) -> Attempt:
+    """The attempt, decided where only a cookie can prove success: by a session that was not there before."""
+    if attempt.answer.outcome is not LoginOutcome.COOKIE_ONLY:
+        return attempt
+    session_id = session_of(attempt.cookies)
+    is_new = session_id is not None and session_id != session_of(before)
+    outcome = LoginOutcome.SUCCESS if is_new else LoginOutcome.UNEXPECTED
+    return replace(attempt, answer=replace(attempt.answer, outcome=outcome))
+
+
+async def _post_challenged(
+    transport: Transport, url: URL, form: Mapping[str, str], challenge: Attempt
+) -> Answer:
+    headers = common_headers(url, _JSON) | cookie_headers(challenge.cookies)
+    headers["Content-Type"] = _FORM
+    request = Request("mfa", "POST", url, headers, urlencode(form).encode())
+    return transport.counted(request, await transport.send(request))
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.strip().encode()).decode()
 
 
 async def fetch_token(
@@ -63,7 +129,8 @@ async def fetch_token(
 ) -> tuple[Token | None, Mapping[str, str]]:
     """Ask each source of tokens in turn; return the token, if any has one, and the rotated cookies.
 
-    A login survives without a token: the cloud takes cookies alone for most endpoints.
+    A login survives without a token: the cloud takes cookies alone for most endpoints. Raises LoginExpired
+    where the web host does not take the cookies, Unreachable without an answer.
     """
     for url in (surfaces.base_url / "users/self/token", surfaces.entrez_url / "access_token"):
         headers = common_headers(url, _JSON) | cookie_headers(cookies)
@@ -71,6 +138,8 @@ async def fetch_token(
         answer = transport.counted(request, await transport.send(request))
         if answer.status == 200:
             return parse_token(answer.body), rotated(cookies, answer.cookies)
+        if answer.status in (401, 403) and url.path.endswith("self/token"):
+            raise LoginExpired("token", f"HTTP {answer.status}: the login is not taken", status=answer.status)
         if answer.status not in (400, 404, 405, 422):
             break
     return None, cookies
@@ -78,7 +147,7 @@ async def fetch_token(
 
 async def _post(transport: Transport, url: URL, form: Mapping[str, str], *, accept: str = "*/*") -> Attempt:
     headers = common_headers(url, accept) | {
-        "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
+        "Content-Type": _FORM,
         "Origin": str(url.origin()),
     }
     request = Request("login", "POST", url, headers, urlencode(form).encode())

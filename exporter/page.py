@@ -15,6 +15,7 @@ h1{font-size:1.4rem}h2{font-size:1.15rem;margin:1.5rem 0 .25rem}
 table{border-collapse:collapse;width:100%}.wide{overflow-x:auto}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 .note{margin:.25rem 0}.bad{border-left:.25rem solid #c22;padding-left:.6rem}
+td:first-child{min-width:7rem;overflow-wrap:anywhere}
 .num{text-align:right;font-variant-numeric:tabular-nums}
 nav a{margin-right:1rem}
 """
@@ -85,7 +86,7 @@ def _site(site: Site, now: float) -> str:
     table = (
         '<div class="wide"><table><thead><tr><th scope="col">Charger</th><th scope="col">State</th>'
         '<th scope="col" class="num">Energy of session</th><th scope="col" class="num">Level</th>'
-        '<th scope="col">Mode</th><th scope="col">Own report</th></tr></thead>'
+        '<th scope="col">Mode</th><th scope="col">Reported</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
     return f"<h2>{escape(title)}</h2>{_freshness(site, now)}{table if rows else '<p>No charger known.</p>'}"
@@ -137,7 +138,7 @@ def _report_age(charger: Charger, site: Site) -> str:
         return "unknown"
     if site.status_timestamp_seconds is None:
         return _clock_time(charger.last_reported_seconds)
-    return f"{_duration(site.status_timestamp_seconds - charger.last_reported_seconds)} before"
+    return f"{_duration(site.status_timestamp_seconds - charger.last_reported_seconds)} before the status"
 
 
 def _links(sites: Iterable[Site], telemetry_path: str) -> list[str]:

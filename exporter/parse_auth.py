@@ -20,6 +20,8 @@ class LoginOutcome(Enum):
     INVALID_CREDENTIALS = "invalid_credentials"
     BLOCKED = "blocked"
     TOO_MANY_SESSIONS = "too_many_sessions"
+    WRONG_CODE = "wrong_code"  # the challenge stands: another code may be tried
+    CHALLENGE_GONE = "challenge_gone"  # the code can no longer be entered: log in again from the start
     NO_SUCH_SURFACE = "no_such_surface"  # 404, 405: this cloud speaks the other surface
     NOT_ACCEPTABLE = "not_acceptable"  # 406: the form page may still take us
     RATE_LIMITED = "rate_limited"
@@ -115,6 +117,59 @@ def _parse_login_object(document: dict[str, Any], *, has_mfa_challenge: bool) ->
 
 def _cookie_only(has_mfa_challenge: bool) -> LoginAnswer:
     return LoginAnswer(LoginOutcome.MFA_REQUIRED if has_mfa_challenge else LoginOutcome.COOKIE_ONLY)
+
+
+_CODE_STATUS_OUTCOMES = {
+    400: LoginOutcome.WRONG_CODE,
+    404: LoginOutcome.WRONG_CODE,
+    409: LoginOutcome.WRONG_CODE,
+    422: LoginOutcome.WRONG_CODE,
+    401: LoginOutcome.CHALLENGE_GONE,
+    403: LoginOutcome.CHALLENGE_GONE,
+    429: LoginOutcome.BLOCKED,
+}
+
+
+def parse_code(status: int, body: bytes) -> LoginAnswer:
+    """Read the answer to a one-time code; COOKIE_ONLY when only a new session cookie can prove success."""
+    if status < 500 and b"too many active sessions" in body.lower():
+        return LoginAnswer(LoginOutcome.TOO_MANY_SESSIONS)
+    if not 200 <= status < 300:
+        return LoginAnswer(_CODE_STATUS_OUTCOMES.get(status, LoginOutcome.UNAVAILABLE))
+    if not body.strip():
+        return LoginAnswer(LoginOutcome.COOKIE_ONLY)
+    document = _json(body)
+    if not isinstance(document, dict):
+        return LoginAnswer(LoginOutcome.UNAVAILABLE)
+    if _is_true(document, "isBlocked"):
+        return LoginAnswer(LoginOutcome.BLOCKED)
+    if document.get("isValid") is False or document.get("success") is False:
+        return LoginAnswer(LoginOutcome.WRONG_CODE)
+    session_id = _first_text(document, SESSION_KEYS)
+    return LoginAnswer(
+        LoginOutcome.SUCCESS if session_id else LoginOutcome.COOKIE_ONLY,
+        session_id,
+        _first_text(document, ("manager_token", "managerToken")),
+    )
+
+
+def parse_resend(status: int, body: bytes) -> LoginOutcome:
+    """Read the answer to "send the code again": MFA_REQUIRED when one was sent."""
+    if status == 429:
+        return LoginOutcome.BLOCKED
+    if status in (401, 403):
+        return LoginOutcome.CHALLENGE_GONE
+    if not 200 <= status < 300:
+        return LoginOutcome.UNAVAILABLE
+    if not body.strip():
+        return LoginOutcome.MFA_REQUIRED
+    document = _json(body)
+    if not isinstance(document, dict):
+        return LoginOutcome.UNAVAILABLE
+    if _is_true(document, "isBlocked"):
+        return LoginOutcome.BLOCKED
+    refused = document.get("success") is False
+    return LoginOutcome.UNEXPECTED if refused else LoginOutcome.MFA_REQUIRED
 
 
 def parse_token(body: bytes) -> Token | None:

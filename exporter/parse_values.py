@@ -205,6 +205,17 @@ def network_address(value: Any) -> NetworkAddress | None:
     Seen: text of a list of quoted `key=value` lists, the same cut off before its end, JSON text of a list of
     objects, a real list of objects, one object, null and empty elements among them, "", "[]".
     """
+    return known_address(value) if isinstance(value, str) else address_in_use(value)
+
+
+@lru_cache(maxsize=8192)
+def known_address(value: str) -> NetworkAddress | None:
+    """The same of a text: it is long, and between two summaries nearly always the one it was."""
+    return address_in_use(value)
+
+
+def address_in_use(value: Any) -> NetworkAddress | None:
+    """The address of the first interface in use, else of the first that has one."""
     entries = list(network_entries(value))
     in_use = [entry for entry in entries if nonzero(entry.get("connectionStatus"), "", [])]
     for entry in (*in_use, *entries):

@@ -4,20 +4,25 @@ These are the only mutable records between the cloud and the Snapshot. `monotoni
 and what is stale, `wall` times are shown.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.errors import CloudError
+from exporter.ledger import fold, is_worth_saving, opened
 from exporter.merge import Knowledge, join, with_charge_mode, with_last_reported, with_status, with_summary
 from exporter.model import (
     ChargeModePreference,
     Charger,
     EndpointTimes,
+    FinishedSession,
+    Ledger,
     Problem,
     Site,
     Status,
     Summary,
 )
+from exporter.readings import readings
 from exporter.schedule import AnswerTime, Backoff, SiteLoad
 from exporter.scrapes import ScrapeLearner
 
@@ -74,6 +79,10 @@ class PolledSite:
     summary: Pace = field(default_factory=Pace)
     last_reported: Pace = field(default_factory=Pace)
     charge_modes: dict[str, Pace] = field(default_factory=dict)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)  # by serial, up to the newest answer
+    durable: dict[str, Ledger] = field(default_factory=dict)  # the same as they are on disk: only these show
+    unsaved_sessions: list[FinishedSession] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
     live: Site | None = None
     _stale: Site | None = None
 
@@ -87,6 +96,11 @@ class PolledSite:
         active = self.is_active
         return SiteLoad(interval if active else idle_interval, active, other_requests_per_hour)
 
+    def hurry(self, now: float, interval_seconds: float) -> None:
+        """Let no slow endpoint wait longer than a reloaded config wants."""
+        for pace in (self.summary, self.last_reported, *self.charge_modes.values()):
+            pace.next_seconds = min(pace.next_seconds, now + interval_seconds)
+
     def attempted(self, endpoint: str, wall: float) -> None:
         """Note that an endpoint is being asked."""
         times = self.times.get(endpoint) or EndpointTimes(self.site_id, endpoint)
@@ -96,13 +110,40 @@ class PolledSite:
         """Note that an endpoint answered usefully."""
         self.times[endpoint] = replace(self.times[endpoint], last_success_seconds=wall)
 
-    def status_arrived(self, status: Status, now: float) -> tuple[Problem, ...]:
-        """Take in a status answer; return what was odd in it."""
+    def status_arrived(self, status: Status, now: float, wall: float, gap_seconds: float) -> None:
+        """Take a status answer into what is known and into the ledgers; `settle` shows it."""
         self.knowledge = with_status(self.knowledge, status)
         self.status_received_seconds = now
         self.up, self.error = True, None
         self.polls["success",] += 1
-        return (*status.problems, *self._join())
+        if status.chargers:
+            self._account(wall, gap_seconds)
+
+    def _account(self, wall: float, gap_seconds: float) -> None:
+        since = min((ledger.watched_since_seconds for ledger in self.ledgers.values()), default=None)
+        for reading in readings(self.site_id, self.knowledge, wall):
+            before = self.ledgers.get(reading.serial) or opened(reading, since)
+            after, finished = fold(before, reading, gap_seconds=gap_seconds)
+            self.ledgers[reading.serial] = after
+            self.unsaved_sessions += finished
+
+    def unsaved(self) -> list[tuple[str, str, Ledger]]:
+        """The ledgers that are worth a write: site, serial, ledger."""
+        return [
+            (self.site_id, serial, ledger)
+            for serial, ledger in self.ledgers.items()
+            if serial not in self.durable or is_worth_saving(self.durable[serial], ledger)
+        ]
+
+    def saved(self, ledgers: Iterable[tuple[str, str, Ledger]], sessions: int) -> None:
+        """Note that these ledgers, and so many of the finished sessions, are on disk."""
+        self.durable |= {serial: ledger for _, serial, ledger in ledgers}
+        del self.unsaved_sessions[:sessions]
+
+    def settle(self) -> tuple[Problem, ...]:
+        """Make chargers of what is known and durable; return what was odd in the newest status answer."""
+        self.chargers, problems = join(self.site_id, self.knowledge, self.chargers, self.durable)
+        return problems
 
     def status_failed(self, error: CloudError) -> None:
         """Note a status poll that failed; what was known stays."""
@@ -117,23 +158,19 @@ class PolledSite:
     def summary_arrived(self, summary: Summary) -> tuple[Problem, ...]:
         """Take in a summary answer; return what was odd in it."""
         self.knowledge = with_summary(self.knowledge, summary)
-        self._join()
+        self.settle()
         return summary.problems
 
     def charge_mode_arrived(self, serial: str, preference: ChargeModePreference) -> tuple[Problem, ...]:
         """Take in a charge mode answer; return what was odd in it."""
         self.knowledge = with_charge_mode(self.knowledge, serial, preference)
-        self._join()
+        self.settle()
         return preference.problems
 
     def last_reported_arrived(self, times: Mapping[str, float]) -> None:
         """Take in when the chargers last reported, epoch seconds by serial."""
         self.knowledge = with_last_reported(self.knowledge, times)
-        self._join()
-
-    def _join(self) -> tuple[Problem, ...]:
-        self.chargers, problems = join(self.site_id, self.knowledge, self.chargers)
-        return problems
+        self.settle()
 
     @property
     def lacks_limits(self) -> bool:

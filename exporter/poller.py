@@ -4,11 +4,12 @@ import asyncio
 import logging
 import random as random_module
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
-from exporter.asking import Asking, PolledAccount, PollSettings
+from exporter.asking import Asking, PolledAccount, PollSettings, Save
 from exporter.errors import CloudError
-from exporter.model import SiteEntry, Snapshot
+from exporter.model import Ledger, SiteEntry, Snapshot
 from exporter.polled import PolledSite
 from exporter.schedule import Backoff, plan_poll, stretched_intervals
 from exporter.scrapes import ScrapeLearner
@@ -19,6 +20,16 @@ log = logging.getLogger(__name__)
 # CPU time of one poll: polls that are due together are started this far apart.
 _POLL_COST_SECONDS = 0.0015
 _DISCOVERY_INTERVAL_SECONDS = 900.0
+Sleep = Callable[[float, asyncio.Event], Awaitable[None]]
+"""Waits so many seconds, or until the event is set."""
+NO_LEDGERS: Mapping[str, Mapping[str, Ledger]] = {}
+
+
+async def sleep_or_wake(seconds: float, wake: asyncio.Event) -> None:
+    """Sleep, but not longer than until the event is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wake.wait()
 
 
 class Poller:
@@ -29,21 +40,29 @@ class Poller:
         accounts: Sequence[PolledAccount],
         settings: PollSettings,
         *,
+        save: Save,
         problem: Callable[[str, str], None],
+        ledgers: Mapping[str, Mapping[str, Ledger]] = NO_LEDGERS,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Sleep | None = None,
         random: Callable[[], float] = random_module.random,
         previous: "Poller | None" = None,
     ) -> None:
-        """`problem` is told endpoint and kind of each payload problem; `previous` hands over its sites."""
+        """`save` and `problem` as for Asking; `ledgers` by site and serial, as they are on disk.
+
+        `previous` hands over its sites.
+        """
         self.accounts = {account.name: account for account in accounts}
         self.sites: dict[str, PolledSite] = {}
         self._settings = settings
-        self._asking = Asking(settings, problem=problem, clock=clock, wall_clock=wall_clock, random=random)
+        self._asking = Asking(
+            settings, save=save, problem=problem, clock=clock, wall_clock=wall_clock, random=random
+        )
+        self._ledgers = ledgers
         self._clock = clock
         self._wall_clock = wall_clock
-        self._sleep = sleep
+        self._sleep = sleep or sleep_or_wake
         self._learner: ScrapeLearner = previous._learner if previous else ScrapeLearner()
         self._former = previous.sites if previous else {}
         self.latest = Snapshot()
@@ -94,7 +113,8 @@ class Poller:
         """Find the account's sites and their names, trying again until it worked."""
         backoff = Backoff()
         while True:
-            await self._sleep_until(max(backoff.until_seconds, account.backoff.until_seconds))
+            account.wake.clear()
+            await self._sleep_until(max(backoff.until_seconds, account.backoff.until_seconds), account.wake)
             try:
                 entries = await account.client.fetch_sites()
             except CloudError as error:
@@ -121,16 +141,22 @@ class Poller:
             if entries and site_id not in names:
                 account.error = f"the account does not see site {site_id}: correct `sites`"
                 log.warning("site not visible", extra={"account": account.name, "site_id": site_id})
-        for entry in entries:
-            if not account.site_ids and entry.site_id not in self.sites:
+        for entry in entries if not account.site_ids else ():
+            other = self.sites.get(entry.site_id)
+            if other is not None:
+                log.warning("site is polled already", extra={"site_id": entry.site_id, "by": other.account})
+            else:
                 tasks.create_task(self._run_site(self._add(account, entry)))
         log.info("sites discovered", extra={"account": account.name, "sites": len(entries)})
 
     def _add(self, account: PolledAccount, entry: SiteEntry) -> PolledSite:
         former = self._former.get(entry.site_id)
-        site = (
-            former if former and former.account == account.name else PolledSite(entry.site_id, account.name)
-        )
+        if former is not None and former.account == account.name:
+            site = former
+            site.hurry(self._clock(), self._settings.summary_interval_seconds)
+        else:
+            kept = self._ledgers.get(entry.site_id, {})
+            site = PolledSite(entry.site_id, account.name, ledgers=dict(kept), durable=dict(kept))
         site.name = entry.name or site.name
         site.rank, site.place = len(account.sites), len(self.sites)
         account.sites.append(site)
@@ -140,7 +166,11 @@ class Poller:
     async def _run_site(self, site: PolledSite) -> None:
         account = self.accounts[site.account]
         while True:
-            await self._sleep_until(self._next_poll(site, account))
+            site.wake.clear()
+            await self._sleep_until(self._next_poll(site, account), site.wake)
+            # While this site slept another one may have been told to slow down.
+            while (allowed := self._allowed(site, account)) > self._clock():
+                await self._sleep_until(allowed, site.wake)
             try:
                 await self._asking.poll(site, account)
             except Exception:
@@ -164,15 +194,19 @@ class Poller:
             align=settings.align,
             wall_offset_seconds=self._wall_clock() - now - apart,
         )
-        allowed = max(
-            site.backoff.until_seconds,
-            account.backoff.until_seconds,
-            account.window.free_at(now, settings.max_requests_per_hour),
-        )
+        allowed = self._allowed(site, account)
         held = allowed - (site.last_poll_seconds if site.last_poll_seconds is not None else now)
         site.interval_in_force_seconds = max(site.interval_seconds, held)
         site.publish()
         return max(planned, allowed)
+
+    def _allowed(self, site: PolledSite, account: PolledAccount) -> float:
+        """The moment before which this site must not be asked: backoff, and the budget of the hour."""
+        return max(
+            site.backoff.until_seconds,
+            account.backoff.until_seconds,
+            account.window.free_at(self._clock(), self._settings.max_requests_per_hour),
+        )
 
     def _interval(self, site: PolledSite, account: PolledAccount) -> float:
         """The status interval that the account's budget allows this site now."""
@@ -188,7 +222,17 @@ class Poller:
         ]
         return stretched_intervals(loads, settings.max_requests_per_hour)[site.rank]
 
-    async def _sleep_until(self, moment: float) -> None:
+    def wake(self, account_name: str) -> None:
+        """Poll the sites of an account now, whatever they wait for: a person has changed something."""
+        account = self.accounts[account_name]
+        account.backoff = Backoff()
+        for site in account.sites:
+            site.backoff = Backoff()
+            site.last_poll_seconds = None
+            site.wake.set()
+        account.wake.set()
+
+    async def _sleep_until(self, moment: float, wake: asyncio.Event) -> None:
         delay = moment - self._clock()
         if delay > 0:
-            await self._sleep(delay)
+            await self._sleep(delay, wake)

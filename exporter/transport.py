@@ -102,10 +102,14 @@ class Transport:
         timeout_seconds: float,
         sent: Callable[[], None],
         timed: Callable[[str, float], None],
+        slots: asyncio.Semaphore | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`sent` is told of each request before it goes out, `timed` its endpoint and duration after."""
+        """`sent` is told of each request before it goes out, `timed` its endpoint and duration after.
+
+        `slots` bounds the requests under way of all accounts; waiting for one is no time-out of the cloud's.
+        """
         self.tally = tally
         self._http = http
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
@@ -114,6 +118,7 @@ class Transport:
         self._clock = clock
         self._wall_clock = wall_clock
         self._reads = asyncio.Semaphore(CONCURRENT_READS)
+        self._slots = slots or asyncio.Semaphore(CONCURRENT_READS + 1)
 
     async def read(self, request: Request) -> Answer:
         """Exchange within the limit of concurrent reads; raise the CloudError that the answer means."""
@@ -122,6 +127,10 @@ class Transport:
 
     async def send(self, request: Request) -> Answer:
         """Exchange outside the limit and return any answer as it is; raise Unreachable without one."""
+        async with self._slots:
+            return await self._timed_exchange(request)
+
+    async def _timed_exchange(self, request: Request) -> Answer:
         self._sent()
         started = self._clock()
         try:

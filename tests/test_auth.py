@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from exporter.auth import Credentials, refusal_wait_seconds
+from exporter.auth import Credentials
 from exporter.errors import (
     BadCredentials,
     CloudError,
@@ -173,8 +173,8 @@ async def test_a_refused_login_is_tried_once_and_then_left_alone(
         assert w.cloud.journal.count(endpoint="status") == 0
         assert w.auth.logins[result,] == 1
         assert w.auth.works is False
-        assert w.auth.refusal is not None
-        assert w.auth.blocked_until_seconds is not None
+        assert w.auth.needs_person
+        assert (w.auth.blocked_until_seconds is None) == (result == "mfa_required")
 
 
 async def test_a_wrong_password_is_tried_three_times_in_a_day() -> None:
@@ -186,19 +186,12 @@ async def test_a_wrong_password_is_tried_three_times_in_a_day() -> None:
         assert w.logins() == 3
 
 
-def test_the_waits_after_refusals_are_the_documented_ones() -> None:
-    refused = BadCredentials("login", "")
-    assert [refusal_wait_seconds(refused, count) for count in (1, 2, 3, 4)] == [300, 300, 86400, 86400]
-    assert refusal_wait_seconds(TooManyLogins("login", ""), 1) == 86400
-    assert refusal_wait_seconds(MfaRequired("login", ""), 1) == 86400
-
-
 async def test_a_login_during_an_outage_is_no_refusal() -> None:
     async with wired() as w:
         w.cloud.faults.add("html_outage", endpoint="login", status=200, times=1)
         with pytest.raises(Unavailable):
             await w.client.fetch_status(w.site_id)
-        assert w.auth.refusal is None
+        assert w.auth.guard is None
         assert w.auth.logins["unavailable",] == 1
         assert await w.client.fetch_status(w.site_id)
 
@@ -291,7 +284,7 @@ async def test_captured_headers_that_expired_are_a_loud_state_and_no_login() -> 
         assert w.logins() == 0
         assert w.cloud.journal.count(endpoint="status") == 1
         assert w.auth.works is False
-        assert w.auth.refusal is not None
+        assert w.auth.needs_person
 
 
 async def test_captured_headers_with_a_password_beside_them_fall_back_to_a_login() -> None:

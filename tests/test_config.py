@@ -218,8 +218,18 @@ def test_the_line_end_of_a_variable_is_no_part_of_a_secret() -> None:
 
 
 def test_half_a_login_in_variables_names_the_variable_that_lacks() -> None:
-    message = refusal(None, {"ENPHASE_EV_EMAIL": "owner@example.com"})
-    assert message == "environment: half of a login, expected ENPHASE_EV_PASSWORD_FILE too"
+    message = refusal(None, {"ENPHASE_EV_PASSWORD": "correct horse"})
+    assert message == "environment: half of a login, expected ENPHASE_EV_EMAIL too"
+
+
+def test_an_email_alone_is_enough_for_an_account_that_a_person_logs_in() -> None:
+    read, _ = config.load(None, {"ENPHASE_EV_EMAIL": "owner@example.com"}, {})
+    assert read.accounts == (AccountConfig(email="owner@example.com"),)
+
+
+def test_commands_that_do_not_ask_the_cloud_need_no_account() -> None:
+    read, _ = config.load(None, {}, {}, accounts_needed=False)
+    assert read.accounts == ()
 
 
 def test_a_captured_session_is_a_way_to_log_in() -> None:

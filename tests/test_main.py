@@ -2,16 +2,24 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exporter.__main__ import run
+from exporter.model import ChargeMode, FinishedSession
 from exporter.simulator.cloud import start_cloud
 from exporter.simulator.settings import CloudConfig
 from exporter.simulator.world import World, WorldConfig
+from exporter.state import State
 
 GOOD = "accounts: [{name: home, email: owner@example.com, password: pass-canary}]\n"
+
+
+@pytest.fixture(autouse=True)
+def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
 @pytest.fixture
@@ -138,3 +146,68 @@ def test_logs_can_be_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     warning = json.loads(capsys.readouterr().err.splitlines()[0])
     assert warning["level"] == "warning"
     assert str(path) in warning["msg"]
+
+
+def kept_sessions(folder: Path) -> None:
+    state = State.open(folder)
+    base = FinishedSession(
+        site_id="1",
+        serial="A",
+        start_seconds=1_777_660_000.0,
+        end_seconds=1_777_667_200.0,
+        plugged_in_seconds=1_777_659_000.0,
+        plugged_out_seconds=1_777_670_000.0,
+        energy_kwh=12.5,
+        peak_watts=7360.0,
+        charging_seconds=7200.0,
+        mode=ChargeMode.MANUAL_CHARGING,
+        cost=3.1,
+    )
+    later = replace(base, serial="B", start_seconds=1_777_750_000.0, energy_kwh=7.5)
+    asyncio.run(state.save([], [base, later]))
+    state.close_now()
+
+
+def test_sessions_are_listed_as_a_table_with_totals(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    kept_sessions(tmp_path)
+    assert run(["sessions", "--state.path", str(tmp_path), "--utc"]) == 0
+    text = capsysbinary.readouterr().out.decode()
+    assert "2026-05-01 18:26" in text
+    assert "20.0" in text
+
+
+def test_sessions_are_narrowed_by_serial_and_time(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    kept_sessions(tmp_path)
+    common = ["sessions", "--state.path", str(tmp_path), "--utc", "--format", "json"]
+    assert run([*common, "--serial", "B"]) == 0
+    assert [one["serial"] for one in json.loads(capsysbinary.readouterr().out)] == ["B"]
+    assert run([*common, "--since", "2026-05-01", "--until", "2026-05-02"]) == 0
+    assert [one["serial"] for one in json.loads(capsysbinary.readouterr().out)] == ["A"]
+
+
+def test_sessions_as_csv_have_a_header_and_a_row_each(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    kept_sessions(tmp_path)
+    assert run(["sessions", "--state.path", str(tmp_path), "--utc", "--format", "csv"]) == 0
+    lines = capsysbinary.readouterr().out.decode().split("\r\n")
+    assert len(lines) == 1 + 2 + 1
+    assert "serial" in lines[0]
+
+
+def test_sessions_since_nonsense_is_exit_code_2_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sessions", "--state.path", str(tmp_path), "--since", "yesterday-ish"]) == 2
+    assert "yesterday-ish" in capsys.readouterr().err
+
+
+def test_sessions_without_a_state_say_where_they_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sessions", "--state.path", str(tmp_path / "nothing")]) == 1
+    assert str(tmp_path / "nothing") in capsys.readouterr().err

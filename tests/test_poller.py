@@ -1,13 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from exporter.asking import PolledAccount, PollSettings
+from exporter.asking import PolledAccount, PollSettings, Save
 from exporter.client import Client
-from exporter.model import ConnectorStatus, Site, Status
+from exporter.model import ConnectorStatus, Ledger, Site, Status
 from exporter.poller import Poller
 from exporter.schedule import RequestWindow
 from exporter.simulator.charger import SimCharger
@@ -29,7 +29,7 @@ class SteppedTime:
     def __call__(self) -> float:
         return self.seconds
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, wake: asyncio.Event) -> None:
         waiting = asyncio.get_running_loop().create_future()
         self.sleepers.append((self.seconds + seconds, waiting))
         self.changed.set()
@@ -92,6 +92,7 @@ async def running(
     site_ids: tuple[str, ...] = (SITE, OTHER),
     prepare: Callable[[Wired], Client | None] = lambda w: None,
     tasks: int = 2,
+    save: Save | None = None,
 ) -> AsyncIterator[Running]:
     """A poller on stepped time against a real cloud, after its first polls; `tasks` of it sleep then."""
     async with wired(config) as w:
@@ -110,6 +111,7 @@ async def running(
         poller = Poller(
             [PolledAccount("home", client, window, site_ids)],
             settings,
+            save=save or _saved,
             problem=lambda endpoint, kind: problems.append((endpoint, kind)),
             clock=time,
             wall_clock=w.wall,
@@ -132,6 +134,10 @@ def _chargers(w: Wired) -> Mapping[str, SimCharger]:
     return {
         serial: charger for site in w.cloud.world.sites.values() for serial, charger in site.chargers.items()
     }
+
+
+async def _saved(ledgers: Sequence[object], sessions: Sequence[object]) -> bool:
+    return True
 
 
 def plug_all(w: Wired) -> None:
@@ -430,6 +436,7 @@ async def test_a_new_poller_takes_over_what_the_former_knew() -> None:
         successor = Poller(
             [account.renewed() for account in r.poller.accounts.values()],
             SETTINGS,
+            save=_saved,
             problem=lambda endpoint, kind: None,
             clock=r.time,
             wall_clock=r.w.wall,
@@ -442,3 +449,67 @@ async def test_a_new_poller_takes_over_what_the_former_knew() -> None:
         assert r.w.logins() == 1
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_accounts_are_shown_only_once_they_are_on_disk_and_catch_up_later() -> None:
+    works = [True]
+    saved: list[int] = []
+
+    async def save(ledgers: Sequence[object], sessions: Sequence[object]) -> bool:
+        if works[0]:
+            saved.append(len(ledgers))
+        return works[0]
+
+    def charging(w: Wired) -> None:
+        plug_all(w)
+        for charger in _chargers(w).values():
+            charger.start(16)
+
+    async with running(prepare=charging, save=save) as r:
+        await r.run_for(1200)
+        shown = r.site().chargers[0].energy_kwh or 0.0
+        assert shown > 0
+        assert saved
+        works[0] = False
+        await r.run_for(1200)
+        assert r.site().up is True
+        assert r.site().chargers[0].energy_kwh == shown
+        assert (r.site().chargers[0].session_energy_kwh or 0.0) > shown
+        works[0] = True
+        await r.run_for(60)
+        assert (r.site().chargers[0].energy_kwh or 0.0) > shown
+
+
+async def test_a_new_poller_goes_on_with_the_accounts_it_is_given() -> None:
+    kept = Ledger(watched_since_seconds=0.0, energy_kwh=123.0, sessions=7)
+    async with running() as r:
+        serial = r.site().chargers[0].serial
+        successor = Poller(
+            [account.renewed() for account in r.poller.accounts.values()],
+            SETTINGS,
+            save=_saved,
+            problem=lambda endpoint, kind: None,
+            ledgers={SITE: {serial: kept}},
+            clock=r.time,
+            wall_clock=r.w.wall,
+            sleep=r.time.sleep,
+        )
+        task = asyncio.create_task(successor.run())
+        await r.time.settled(4)
+        site = next(site for site in successor.snapshot().sites if site.site_id == SITE)
+        assert (site.chargers[0].energy_kwh, site.chargers[0].sessions) == (123.0, 7)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_429_also_holds_back_a_site_that_was_asleep_when_it_came() -> None:
+    async with running(prepare=plug_all) as r:
+        for charger in r.w.cloud.world.sites[OTHER].chargers.values():
+            charger.unplug()
+        await r.run_for(60)
+        r.w.cloud.faults.add("status", endpoint="status", site=SITE, times=1, status=429, retry_after=500)
+        await r.run_for(35)
+        assert r.poller.snapshot().accounts[0].backoff_seconds > 0
+        asked = r.statuses(OTHER)
+        await r.run_for(400)
+        assert r.statuses(OTHER) == asked

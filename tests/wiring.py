@@ -1,6 +1,6 @@
 """The exporter's cloud side wired to a simulated cloud, for tests that want a real socket in between."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ from yarl import URL
 from exporter.auth import Auth, Credentials
 from exporter.client import ENDPOINTS, Client
 from exporter.login import Surfaces
+from exporter.model import Guard, Login
 from exporter.simulator.cloud import Cloud, start_cloud
 from exporter.simulator.settings import CloudConfig
 from exporter.simulator.world import World, WorldConfig
@@ -40,6 +41,7 @@ class Wired:
     http: aiohttp.ClientSession
     url: URL
     sent: list[str] = field(default_factory=list)
+    stored: list[tuple[Login | None, Guard | None]] = field(default_factory=list)
 
     @property
     def site_id(self) -> str:
@@ -59,7 +61,8 @@ async def wired(
     credentials: Credentials = OWNER,
     *,
     timeout_seconds: float = 5.0,
-    wall: Callable[[], float] | None = None,
+    login: Login | None = None,
+    guard: Guard | None = None,
 ) -> AsyncIterator[Wired]:
     """A client with credentials against a fresh cloud of two sites."""
     time = Time()
@@ -77,10 +80,24 @@ async def wired(
             timed=lambda endpoint, seconds: None,
             wall_clock=time,
         )
-        auth = Auth(transport, credentials, Surfaces(url, url), account="home", wall_clock=time)
+        stored: list[tuple[Login | None, Guard | None]] = []
+
+        async def store(login: Login | None, guard: Guard | None) -> None:
+            stored.append((login, guard))
+
+        auth = Auth(
+            transport,
+            credentials,
+            Surfaces(url, url),
+            account="home",
+            wall_clock=time,
+            store=store,
+            login=login,
+            guard=guard,
+        )
         client = Client(transport, auth, url)
         try:
-            yield Wired(client, auth, transport, running.cloud, time, http, url, sent)
+            yield Wired(client, auth, transport, running.cloud, time, http, url, sent, stored)
         finally:
             await auth.close()
             await running.close()

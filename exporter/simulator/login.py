@@ -4,7 +4,9 @@
     let in       ok  key_variants  session_key  empty_object  empty_text
     one-time     mfa_explicit  mfa_implicit
     turned away  every key of TURNED_AWAY
-On endpoint `mfa` it can be thin (right code, empty body), blocked, throttled, refused_200 or server_error.
+On endpoint `mfa` it can be a key of TURNED_AWAY, whatever the code; of THIN, a right code without a session
+id in the body; thin_bare, without cookies either; text_plain, JSON called text; empty_text, a resend whose
+answer is empty.
 """
 
 import base64
@@ -98,17 +100,26 @@ class LoginSurface:
         if _code_in(asked.form, plain=plain) != self._config.mfa_code:
             login.wrong_codes += 1
             return Answer(payload={"isValid": False, "isBlocked": login.wrong_codes >= MAX_WRONG_CODES})
-        answer = self._welcome(
-            self._logins.finish(login), "empty_text" if asked.outcome == "thin" else "ok", valid_number=True
-        )
+        answer = self._welcome(self._logins.finish(login), "ok", valid_number=True)
+        if asked.outcome in THIN:
+            answer.payload, answer.text = None, THIN[asked.outcome]
+            answer.status = 204 if asked.outcome == "thin_204" else 200
+        if asked.outcome == "thin_bare":
+            return Answer(payload={"isValid": True})
+        if asked.outcome == "text_plain":
+            answer.content_type = "text/plain"
         answer.cookies.append(Cookie(NONCE_COOKIE, "", max_age_seconds=0))
         return answer
 
     def resend(self, asked: LoginRequest) -> Answer:
         """POST /app-api/generate_mfa_login_otp: a new code, and a new challenge."""
+        if asked.outcome is not None and asked.outcome in TURNED_AWAY:
+            return TURNED_AWAY[asked.outcome]("")
         login = self._logins.challenged(asked.cookies)
         if login is None:
             return Answer(401, {"success": False})
+        if asked.outcome == "empty_text":
+            return empty()
         self._logins.renew_nonce(login)
         return Answer(
             payload={"success": True, "isBlocked": False},
@@ -207,4 +218,11 @@ TURNED_AWAY: dict[str, Callable[[str], Answer]] = {
     "unmatched": lambda _: Answer(payload={"message": "welcome"}),
     "throttled": lambda _: Answer(429, {"message": "slow down"}, headers={"Retry-After": "60"}),
 }
-OUTCOMES = {*LET_IN, *TURNED_AWAY, "thin"}
+THIN = {
+    "thin": "",
+    "thin_204": "",
+    "thin_message": '{"message":"success"}',
+    "thin_success": '{"success":true}',
+    "thin_valid": '{"isValid":true}',
+}
+OUTCOMES = {*LET_IN, *TURNED_AWAY, *THIN, "thin_bare", "text_plain"}

@@ -114,6 +114,7 @@ def started_exporter(
         "POLL_IDLE_INTERVAL": interval,
         "POLL_MAX_REQUESTS_PER_HOUR": "100000",
         "WEB_LISTEN_ADDRESS": "127.0.0.1:0",
+        "STATE_PATH": str(folder / "state"),
     } | environment
     prefixed = {f"ENPHASE_EV_{name}": value for name, value in settings.items()}
     with started("exporter", [EXPORTER, "run", *arguments], folder, prefixed) as program:
