@@ -8,7 +8,9 @@ import asyncio
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from exporter import __version__, logs
 from exporter.config import (
@@ -29,7 +31,14 @@ OK, FAILED, BAD_USAGE = 0, 1, 2
 
 def main() -> int:
     """Run the command line of this process."""
+    sys.excepthook = _print_bug
     return run(sys.argv[1:])
+
+
+def _print_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback that can be shown to anyone: errors of bugs hold whatever they stumbled over."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(logs.redact(text), end="", file=sys.stderr)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -83,7 +92,7 @@ def _add_login(
     sub = commands.add_parser("login", help=text, description=text, parents=[common], allow_abbrev=False)
     sub.set_defaults(command=_login)
     sub.add_argument("--account", metavar="NAME", help="the account meant; needed when there are several")
-    sub.add_argument("--email", help="instead of the config's; the password is asked for, or read from stdin")
+    sub.add_argument("--email", help="where the config has none; the password is asked for, or read")
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--status", action="store_true", help="show what is kept, nothing secret")
     what.add_argument("--forget", action="store_true", help="remove the login that is kept")

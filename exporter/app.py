@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 # So many requests are under way at once; a fleet's polls are spread so that it suffices.
 _MOST_REQUESTS = 256
-# How often it is looked whether a person has logged in: soon when one is waited for.
+# How often it is looked whether a person has logged in: soon while no login works.
 _LOOK_SOON_SECONDS = 1.0
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 30.0
 # Start-up is over by then.
 _FREEZE_AFTER_SECONDS = 5.0
 _SHUTDOWN_SECONDS = 2.0
@@ -199,7 +199,7 @@ class App:
         """Pick up the login that a person has made beside the running exporter."""
         while True:
             accounts = self._poller.accounts if self._poller else {}
-            needed = any(account.client.auth.needs_person for account in accounts.values())
+            needed = any(account.client.auth.works is not True for account in accounts.values())
             await asyncio.sleep(_LOOK_SOON_SECONDS if needed else _LOOK_SECONDS)
             for name, login in (await self._logins.made_by_person()).items():
                 account = self._poller.accounts.get(name) if self._poller else None

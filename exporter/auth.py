@@ -74,12 +74,11 @@ class Auth:
         """`login` and `guard` are what was stored; those of other credentials do not count."""
         self.account = account
         self.logins: dict[tuple[str], int] = {(result,): 0 for result in LOGIN_RESULTS}
-        self.guard = guard if guard and guards.is_same(guard.credentials, *credentials.parts()) else None
+        self.guard = guard if guard and guards.holds_for(guard, *credentials.parts()) else None
         self.works: bool | None = None  # None until the cloud has accepted or refused something
         self.generation = 0  # which login headers were built from; moves when the login is renewed
         self._transport = transport
         self._credentials = credentials
-        self._fingerprint = guards.fingerprint(*credentials.parts())
         self._surfaces = surfaces
         self._wall_clock = wall_clock
         self._store = store
@@ -88,7 +87,7 @@ class Auth:
         self._from_password = False  # the newest renewal was a login, not only a new token
         self._ahead_after_seconds = 0.0  # no renewal ahead of time before this moment
         self._headers: dict[tuple[str, bool], Mapping[str, str]] = {}
-        if login is not None and credentials.email and not guards.is_same(login.owner, credentials.email):
+        if login is not None and credentials.email and not guards.is_owner(login.owner, credentials.email):
             login = None
         self._login = login or captured_login(credentials)
 
@@ -224,7 +223,7 @@ class Auth:
             return
         before = self.guard
         now = self._wall_clock()
-        await self._store(self._login, guards.unfinished(before, now=now, credentials=self._fingerprint))
+        await self._store(self._login, guards.unfinished(before, now=now))
         try:
             attempt = await attempt_login(self._transport, self._surfaces, email, password)
             if attempt.answer.outcome is not LoginOutcome.SUCCESS:
@@ -244,6 +243,7 @@ class Auth:
         try:
             return await finished_login(self._transport, self._surfaces, attempt, email, now)
         except LoginExpired:
+            self.logins["unavailable",] += 1
             await self._refuse("rejected", _REJECTED)
             raise
 
@@ -262,7 +262,9 @@ class Auth:
 
     async def _refuse(self, reason: str, message: str) -> None:
         now = self._wall_clock()
-        self.guard = guards.after_refusal(self.guard, reason, message, now=now, credentials=self._fingerprint)
+        # Slow on purpose, so that it tells nothing about a password: not on the event loop.
+        fingerprint = await asyncio.to_thread(guards.fingerprint, *self._credentials.parts())
+        self.guard = guards.after_refusal(self.guard, reason, message, now=now, credentials=fingerprint)
         self.works = False
         self._login = None
         self._headers.clear()
@@ -337,7 +339,7 @@ async def finished_login(
         bearer=bearer,
         user_id=claims(token.text or bearer or "").user_id,
         obtained_seconds=now,
-        owner=guards.fingerprint(email),
+        owner=guards.owner_of(email),
     )
 
 

@@ -290,10 +290,28 @@ def _accounts(
         account = AccountConfig(**_fields(ACCOUNT_SETTINGS, given, warnings))
         where = f"{path}: accounts[{index}]" if in_file else "environment"
         _check_login(account, where, str if in_file else variable)
-        for other in accounts:
-            _check_apart(account, other, where)
         accounts.append(account)
+    _check_apart(accounts, path)
     return tuple(accounts)
+
+
+def _check_apart(accounts: list[AccountConfig], path: Path | None) -> None:
+    """No two accounts of one name, and no site read with two."""
+    names: set[str] = set()
+    read_with: dict[str, str] = {}
+    for index, account in enumerate(accounts):
+        where = f"{path}: accounts[{index}]"
+        if account.name in names:
+            raise ConfigError(
+                f'{where}.name: "{account.name}" is taken by another account, expected a name of its own'
+            )
+        names.add(account.name)
+        for site_id in account.sites:
+            other = read_with.setdefault(site_id, account.name)
+            if other != account.name:
+                raise ConfigError(
+                    f'{where}.sites: "{site_id}" is read with account "{other}", expected one account'
+                )
 
 
 def _check_login(account: AccountConfig, where: str, spelled: Callable[[str], str]) -> None:
@@ -309,18 +327,6 @@ def _check_login(account: AccountConfig, where: str, spelled: Callable[[str], st
         f"{where}: no way to log in, expected {spelled('email')} and {spelled('password_file')}, or "
         f"{spelled('e_auth_token_file')} and {spelled('cookie_file')}"
     )
-
-
-def _check_apart(account: AccountConfig, other: AccountConfig, where: str) -> None:
-    if account.name == other.name:
-        raise ConfigError(
-            f'{where}.name: "{account.name}" is taken by another account, expected a name of its own'
-        )
-    for site_id in account.sites:
-        if site_id in other.sites:
-            raise ConfigError(
-                f'{where}.sites: "{site_id}" is read with account "{other.name}", expected one account'
-            )
 
 
 def private_texts(config: Config) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ def with_energy(ledger: Ledger, reading: Reading, added_kwh: float) -> Ledger:
     """Bring the account up to a reading of which `session` and `session_kwh` hold the `added_kwh` already."""
     if reading.reported_seconds is None:
         ledger = _with_quiet(ledger, reading)
-    elif not _is_after_gap(ledger, reading, added_kwh):
-        ledger = _with_report(ledger, reading)
+    else:
+        ledger = _with_report(ledger, reading, added_kwh)
     ledger = _with_lifetime(ledger, reading)
     ledger = _with_shown(ledger, reading, added_kwh)
     if ledger.anchor_lifetime_kwh is None or ledger.lifetime.kwh is None:
@@ -78,25 +78,27 @@ def _anchored(ledger: Ledger, reading: Reading) -> Ledger:
     )
 
 
-def _is_after_gap(ledger: Ledger, reading: Reading, added_kwh: float) -> bool:
-    """Whether the figure leapt while nobody looked: one that falls short of the truth would go unnoticed."""
-    seen_seconds = reading.at_seconds if ledger.at_seconds is None else ledger.at_seconds
-    return added_kwh > 0 and abs(reading.at_seconds - seen_seconds) > TOLERANCE_SECONDS
+def _with_report(ledger: Ledger, reading: Reading, added_kwh: float) -> Ledger:
+    """Remember what sessions had shown by each report of the charger.
 
-
-def _with_report(ledger: Ledger, reading: Reading) -> Ledger:
-    """Remember what sessions had shown by each report of the charger."""
+    A figure that leapt while nobody looked has to be told twice, and not by the same answer arriving again:
+    one that falls short of the truth would go unnoticed.
+    """
+    if reading.at_seconds == ledger.at_seconds:
+        return ledger
     reported = reading.reported_seconds or 0.0
+    leapt = added_kwh > 0 and bool(ledger.reports) and reported - ledger.reports[-1][0] > TOLERANCE_SECONDS
+    if leapt:
+        return replace(ledger, reports=())
     if not shows_all(ledger.session, reading):
         return ledger
-    kept = tuple(
-        entry for entry in ledger.reports if entry[0] < reported
-    )  # a later one is of a clock set back
+    # An entry that is later than this report is of a clock that was set back since.
+    kept = tuple(entry for entry in ledger.reports if entry[0] < reported)
     return replace(ledger, reports=(*kept, (reported, ledger.session_kwh))[-_REPORTS_KEPT:])
 
 
 def _with_quiet(ledger: Ledger, reading: Reading) -> Ledger:
-    """Without report times, remember since when no power has flowed: all reports from then on say the same."""
+    """Without report times, remember since when no power flows: all reports from then on say the same."""
     if reading.charging is not False or ledger.charging is not False:
         return replace(ledger, reports=())
     if not shows_all(ledger.session, reading):

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 
 from exporter.errors import AuthError, BadCredentials, LoginExpired, MfaRequired, TooManyLogins
 from exporter.model import Guard
@@ -45,22 +44,24 @@ def _until(reason: str, refusals: int, now: float) -> float | None:
     return now + REFUSED_WAIT_SECONDS
 
 
-def unfinished(before: Guard | None, *, now: float, credentials: str) -> Guard:
-    """The guard while a login is under way, which holds should its end never be written."""
-    known = before or Guard("unfinished", "", 0, now, None)
-    return replace(
-        known,
-        reason="unfinished",
-        message="a login was cut off moments ago",
-        at_seconds=now,
-        until_seconds=now + UNFINISHED_WAIT_SECONDS,
-        credentials=credentials,
-    )
+def unfinished(before: Guard | None, *, now: float) -> Guard:
+    """The guard while a login is under way, which holds should its end never be written.
+
+    It holds whatever the credentials, for a minute is soon over.
+    """
+    refusals = 0 if before is None else before.refusals
+    until = now + UNFINISHED_WAIT_SECONDS
+    return Guard("unfinished", "a login was cut off moments ago", refusals, now, until)
 
 
 def is_shut(guard: Guard | None, now: float) -> bool:
     """Whether no login may be tried at this moment."""
     return guard is not None and (guard.until_seconds is None or now < guard.until_seconds)
+
+
+def holds_for(guard: Guard, *credentials: str | None) -> bool:
+    """Whether a stored guard concerns these credentials; one of an unfinished login concerns all."""
+    return guard.reason == "unfinished" or is_same(guard.credentials, *credentials)
 
 
 def error_of(guard: Guard) -> AuthError:
@@ -77,6 +78,17 @@ def fingerprint(*credentials: str | None, salt: bytes | None = None) -> str:
     salt = os.urandom(16) if salt is None else salt
     joined = "\0".join(text or "" for text in credentials).encode()
     return f"{salt.hex()}${_hashed(joined, salt)}"
+
+
+def owner_of(email: str, salt: str | None = None) -> str:
+    """A text that tells whether an e-mail address is the same; quick, for it is no secret worth guessing."""
+    salt = os.urandom(8).hex() if salt is None else salt
+    return f"{salt}${hashlib.sha256((salt + email).encode()).hexdigest()[:32]}"
+
+
+def is_owner(known: str, email: str) -> bool:
+    """Whether a login was made with this address."""
+    return known == owner_of(email, known.partition("$")[0])
 
 
 def is_same(known: str, *credentials: str | None) -> bool:

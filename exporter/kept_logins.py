@@ -129,6 +129,11 @@ def read_logins(folder: Path) -> dict[str, KeptLogin]:
         raise StateError(f"{folder}: stored logins cannot be read: {state_file.cause(error)}") from error
 
 
+def ready_to_write(folder: Path) -> None:
+    """Make sure that a login could be kept. Raises StateError."""
+    _write_beside(folder, _MARK, {"account": ""})
+
+
 def write_by_person(folder: Path, account: str, login: Login | None) -> None:
     """Keep the login a person has made, or forget the kept one; lifts the guard. Raises StateError."""
     _write_beside(folder, _WRITE_BY_PERSON, {"account": account, "login": _text(login)})

@@ -13,6 +13,7 @@ from exporter.power import fold_power
 
 # An older reading changes nothing, until so many in a row show that the cloud's clock was set back.
 _BACKWARD_BELIEVED = 3
+TIME_WORTH_SECONDS = 300.0
 
 
 def opened(reading: Reading, watched_since_seconds: float | None = None) -> Ledger:
@@ -68,15 +69,32 @@ def _since(ledger: Ledger, reading: Reading) -> float:
 
 
 def is_worth_saving(before: Ledger, after: Ledger) -> bool:
-    """Whether more changed than the clock: an idle charger is not written at every poll."""
+    """Whether more changed than the clock: an idle charger is not written at every poll.
+
+    Time in a state, which changes at every poll of a car plugged in, waits for `TIME_WORTH_SECONDS` of it or
+    for something else to write; energy comes with the charger's reports, some five minutes apart.
+    """
+    if after.plugged_in_seconds - before.plugged_in_seconds >= TIME_WORTH_SECONDS:
+        return True
+    if after.charging_seconds - before.charging_seconds >= TIME_WORTH_SECONDS:
+        return True
     quiet = replace(
         after,
         at_seconds=before.at_seconds,
         backward_readings=before.backward_readings,
         reports=before.reports,
         lifetime=replace(after.lifetime, reported_seconds=before.lifetime.reported_seconds),
+        plugged_in_seconds=before.plugged_in_seconds,
+        charging_seconds=before.charging_seconds,
+        session=_without_time(after.session, before.session),
     )
     return quiet != before
+
+
+def _without_time(after: ChargingSession | None, before: ChargingSession | None) -> ChargingSession | None:
+    if after is None or before is None:
+        return after
+    return replace(after, charging_seconds=before.charging_seconds, end_seconds=before.end_seconds)
 
 
 def _power_source(ledger: Ledger, reading: Reading) -> tuple[float | None, float]:

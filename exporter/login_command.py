@@ -111,11 +111,11 @@ class _Codes:
         raise LoginExpired("mfa", f"{MOST_CODES} wrong codes: start again with a new one")
 
     async def _tried(self, code: str) -> Attempt | None:
-        """The answer to a code; None when the cloud gave none, which leaves the challenge as it was."""
+        """The answer to a code; None when the cloud gave none that can be used."""
         try:
             attempt = await validate_code(self.transport, self.surfaces, self.challenge, self.email, code)
         except CloudError as error:
-            self.dialogue.tell(f"{error}; the code was not used up.")
+            self.dialogue.tell(f"{error}; try the code again.")  # it may have arrived, or not
             return None
         if attempt.answer.outcome is LoginOutcome.UNAVAILABLE:
             self.dialogue.tell("The cloud gave no usable answer; the code was not used up.")

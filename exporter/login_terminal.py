@@ -1,9 +1,11 @@
 """The `login` command: a person at a terminal or a script at a pipe at one end, the state at the other."""
 
 import getpass
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -14,7 +16,14 @@ from exporter.auth import Credentials
 from exporter.config import AccountConfig, Config, state_folder
 from exporter.errors import AuthError, BadCredentials, ConfigError, TooManyLogins
 from exporter.instruments import Instruments
-from exporter.kept_logins import NOTHING_KEPT, KeptLogin, read_logins, write_by_person, write_guard
+from exporter.kept_logins import (
+    NOTHING_KEPT,
+    KeptLogin,
+    read_logins,
+    ready_to_write,
+    write_by_person,
+    write_guard,
+)
 from exporter.login_command import RESEND_PAUSE_SECONDS, log_in
 from exporter.model import Guard, Login
 from exporter.schedule import RequestWindow
@@ -35,17 +44,30 @@ class Terminal:
 
     def ask(self, prompt: str) -> str:
         """One line; EOFError when there is none."""
-        return input(prompt) if sys.stdin.isatty() else self._line(prompt)
+        return self._answer(prompt, input)
 
     def ask_secret(self, prompt: str) -> str:
         """One line that is not shown; EOFError when there is none."""
-        return getpass.getpass(prompt) if sys.stdin.isatty() else self._line(prompt)
+        return self._answer(prompt, getpass.getpass)
 
-    def _line(self, prompt: str) -> str:
-        line = next(self.lines, None)
-        if line is None:
-            raise EOFError(f"no more input to answer {prompt.strip()!r}")
-        return line.rstrip("\r\n")
+    def _answer(self, prompt: str, at_terminal: Callable[[str], str]) -> str:
+        try:
+            if not sys.stdin.isatty():
+                return next(self.lines).rstrip("\r\n")
+            with _interruptible():
+                return at_terminal(prompt)
+        except (EOFError, StopIteration):
+            raise EOFError(f"no more input to answer {prompt.strip()!r}") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a prompt at once; asyncio's handler would wait for the line."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def account_of(config: Config, name: str | None) -> AccountConfig:
@@ -77,6 +99,7 @@ async def login_account(
     password = revealed(account.password) or terminal.ask_secret("Password: ")
     for private in (email, password):
         logs.conceal(private)
+    ready_to_write(folder)  # a login that cannot be kept would be one for nothing
     # A person may take minutes over a code, and the cloud closes what idles.
     async with cloud_http(keep_open=False) as http:
         transport = build_transport(config, http, Instruments(__version__), RequestWindow())
@@ -117,7 +140,7 @@ def _refuse_haste(guard: Guard | None) -> None:
 
 def _refused(before: Guard | None, error: AuthError, used: Credentials, now: float) -> Guard:
     """The guard to keep: no second try with the same credentials, by the exporter or in haste by hand."""
-    if before is not None and not guards.is_same(before.credentials, *used.parts()):
+    if before is not None and not guards.holds_for(before, *used.parts()):
         return replace(before, at_seconds=now)  # it holds for what the exporter logs in with
     message = str(error).partition(": ")[2]
     fingerprint = guards.fingerprint(*used.parts())

@@ -27,9 +27,14 @@ _PRIVATE_KEYS = frozenset(
 # A value quoted as in a printed dict or JSON, else to the end of the line: a cookie header has spaces.
 _VALUE = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)"""
 _HEADER = r"(?<![.\w])((?:set-)?cookie|(?:proxy-)?authorization|e-auth-token)"
-_FIELD = r"""(["'](?:session_?id|(?:manager_|access_|auth_)?token|password)["']\s*:\s*)["'][^"']*["']"""
+_COOKIE_NAMES = r"_?enlighten\w*|login_otp_nonce|(?:BP-)?XSRF-TOKEN"
+# Quotes may be escaped: JSON inside JSON, a printed tuple of texts.
+_FIELD = (
+    rf"""(\\*["'](?:session_?id|session|(?:manager_|access_|auth_)?token|managerToken|password|otp"""
+    rf"""|{_COOKIE_NAMES})\\*["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\+(["']).*?\\+\2)"""
+)
 _FORM = r"(user(?:\[|%5B)(?:email|password)(?:\]|%5D)|otp|password)=[^&\s]+"
-_COOKIE = r"\b(_?enlighten\w*|login_otp_nonce|(?:BP-)?XSRF-TOKEN)=[^;\s,\"']+"
+_COOKIE = rf"\b({_COOKIE_NAMES})=[^;\s,\"']+"
 _JWT = r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3}"
 _EMAIL = r"[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+"
 _PATTERNS = (
@@ -42,17 +47,21 @@ _PATTERNS = (
 )
 
 _concealed: set[str] = set()
+_longest_first: list[str] = []  # the same in the order of replacing; emptied when one is added
 
 
 def conceal(text: str) -> None:
     """Replace this exact text, and its forms in URLs and quoted strings, by *** from now on."""
     forms = (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
     _concealed.update(form for form in forms if form)
+    _longest_first.clear()
 
 
 def redact(text: str) -> str:
     """`text` without tokens, cookies, e-mail addresses and whatever was concealed."""
-    for secret in sorted(_concealed, key=len, reverse=True):  # a short one may be part of a longer one
+    if not _longest_first:  # a short one may be part of a longer one
+        _longest_first.extend(sorted(_concealed, key=len, reverse=True))
+    for secret in _longest_first:
         text = text.replace(secret, _HIDDEN)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)

@@ -13,7 +13,7 @@ import pytest
 from exporter.app import App, ListenError
 from exporter.config import Config, load
 from exporter.errors import ConfigError, StateError
-from exporter.guard import fingerprint
+from exporter.guard import owner_of
 from exporter.kept_logins import write_by_person
 from exporter.model import Login
 from exporter.simulator.cloud import RunningCloud, start_cloud
@@ -253,7 +253,7 @@ async def test_a_login_made_by_a_person_is_picked_up_without_a_restart(tmp_path:
         s = Started(app, cloud, running, http)
         await s.shows('enphase_ev_auth_reauthentication_required{account="default"} 1')
         cloud.cloud.config.captured_tokens.add("made-by-hand")
-        login = Login({"_enlighten_4_session": "x"}, "made-by-hand", owner=fingerprint(CloudConfig.email))
+        login = Login({"_enlighten_4_session": "x"}, "made-by-hand", owner=owner_of(CloudConfig.email))
         write_by_person(tmp_path, "default", login)
         await s.shows('enphase_ev_auth_up{account="default"} 1')
         await s.shows('enphase_ev_auth_reauthentication_required{account="default"} 0')

@@ -51,7 +51,13 @@ def test_a_reset_is_believed_after_two_reports_that_agree_and_lie_apart(before: 
     assert resets == [False, False, False, True]
 
 
-@pytest.mark.parametrize("odd", [99.0, 0.0, 5000.0])
+def test_nothing_is_what_the_cloud_shows_for_a_figure_it_has_lost_however_long() -> None:
+    hours = [(0.0, 600 + 3600.0 * hour) for hour in range(50)]
+    assert set(told((100.0, 300), *hours)[0]) == {100.0}
+    assert told((0.0, 300), (0.0, 600))[0] == [None, None]
+
+
+@pytest.mark.parametrize("odd", [99.0, 5000.0])
 def test_any_other_odd_figure_has_to_stand_for_a_day(odd: float) -> None:
     hours = [(odd, 600 + 3600.0 * hour) for hour in range(25)]
     believed, resets = told((100.0, 300), *hours)

@@ -127,6 +127,8 @@ def test_a_field_of_the_caller_does_not_replace_one_of_ours() -> None:
         (f"enlighten_manager_token_production={JWT}", "enlighten_manager_token_production=***"),
         ("login_otp_nonce=n0nce next", "login_otp_nonce=*** next"),
         ('{"session_id": "8f1c", "is_consumer": true}', '{"session_id": ***, "is_consumer": true}'),
+        ("{'_enlighten_4_session': '0f3a', 'locale': 'en'}", "{'_enlighten_4_session': ***, 'locale': 'en'}"),
+        (r'"{\"managerToken\": \"a b\", \"n\": 1}"', r'"{\"managerToken\": ***, \"n\": 1}"'),
         ("user[email]=x&user[password]=y z", "user[email]=***&user[password]=*** z"),
         ("login of first.last+ev@mail.example.com failed", "login of *** failed"),
         ("/lookup?email=owner%40example.com&x=1", "/lookup?email=***&x=1"),
@@ -154,6 +156,7 @@ def test_a_tail_field_with_a_private_name_is_hidden_whatever_it_holds(key: str) 
 
 def test_a_concealed_text_is_hidden_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_concealed", set())
+    monkeypatch.setattr(logs, "_longest_first", [])
     secret = 'pä "ss"/w\\ord'
     logs.conceal("")
     logs.conceal("pä")

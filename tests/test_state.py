@@ -129,10 +129,11 @@ async def test_a_mode_of_a_later_version_is_unknown(tmp_path: Path) -> None:
 
 
 async def test_one_bad_row_leaves_all_of_a_save_out(tmp_path: Path) -> None:
+    nowhere = replace(FINISHED, energy_kwh=nan)
     async with opened(tmp_path) as state:
         await state.save([(*KEY, LEDGER)], [])
         with pytest.raises(StateError, match="cannot be written: SQLITE_CONSTRAINT"):
-            await state.save([(*KEY, structs.replace(LEDGER, sessions=4))], [replace(FINISHED, energy_kwh=nan)])
+            await state.save([(*KEY, structs.replace(LEDGER, sessions=4))], [nowhere])
         assert state.load_ledgers() == {KEY: LEDGER}
         await state.save([(*KEY, structs.replace(LEDGER, sessions=5))], [FINISHED])
         assert state.load_ledgers()[KEY].sessions == 5
@@ -262,6 +263,8 @@ def test_what_belongs_to_another_user_is_refused_with_the_remedy(
             (folder / "state.lock").unlink()
         folder.chmod(folder_mode)
         script = (
+            # pathlib imports it late, when a library in root's home may be out of reach
+            "import urllib.parse\n"
             "if os.geteuid() == 0: os.setuid(65534)\n"
             "try:\n"
             "    open_state()\n"

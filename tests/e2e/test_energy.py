@@ -56,7 +56,8 @@ def test_finished_sessions_are_listed_by_the_command(tmp_path: Path) -> None:
             )
             delivered = sum(charger["energy_wh"] for charger in cloud.world()["chargers"]) / 1000
             # Beside the running exporter, as a person would.
-            command: list[str | Path] = [EXPORTER, "sessions", "--state.path", tmp_path / "state", "--format", "csv"]
+            folder = tmp_path / "state"
+            command: list[str | Path] = [EXPORTER, "sessions", "--state.path", folder, "--format", "csv"]
             listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     header, *rows = [line.split(",") for line in listed.splitlines()]
     assert len(rows) == len(serials)
