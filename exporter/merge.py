@@ -6,7 +6,7 @@ the wire: the reference clock is the cloud's own time on the status answer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 from exporter.model import (
@@ -48,6 +48,7 @@ class Knowledge:
     charge_modes: Mapping[str, ChargeMode] = field(default_factory=dict)
     last_reported: Mapping[str, float] = field(default_factory=dict)
     energy: Mapping[str, EnergyReading] = field(default_factory=dict)  # kept over a charger's absence
+    told_summary: tuple[ChargerSummary, ...] = ()  # as it came, to know it when it comes again
     lifetime: Mapping[str, LifetimeFigure] = field(default_factory=dict)  # the last that was given
     status_timestamp_seconds: float | None = None
     empty_status_lists: int = 0  # in a row
@@ -80,14 +81,22 @@ def with_summary(k: Knowledge, summary: Summary) -> Knowledge:
     """Fold in a summary answer; a field it leaves out for a charger it lists keeps its last value."""
     if not summary.chargers and k.empty_summary_lists + 1 < EMPTY_LISTS_TO_BELIEVE:
         return replace(k, empty_summary_lists=k.empty_summary_lists + 1)
+    if summary.chargers and is_told_again(k.told_summary, summary.chargers) and not k.empty_summary_lists:
+        return k
     return replace(
         k,
+        told_summary=summary.chargers,
         summary={
             charger.serial: completed(charger, k.summary.get(charger.serial)) for charger in summary.chargers
         },
         lifetime={**k.lifetime, **lifetime_figures(summary)},
         empty_summary_lists=0 if summary.chargers else k.empty_summary_lists + 1,
     )
+
+
+def is_told_again(known: tuple[ChargerSummary, ...], told: tuple[ChargerSummary, ...]) -> bool:
+    """Whether an answer holds the very same objects: the parser hands out what it has read before."""
+    return len(known) == len(told) and all(map(is_, known, told))
 
 
 def lifetime_figures(summary: Summary) -> dict[str, LifetimeFigure]:
@@ -117,6 +126,8 @@ def with_last_reported(k: Knowledge, last_reported: Mapping[str, float]) -> Know
     return replace(k, last_reported={**k.last_reported, **last_reported})
 
 
+Made = dict[str, tuple[tuple[Any, ...], Charger]]
+"""By serial: what a charger was made of, and the charger."""
 NO_LEDGERS: Mapping[str, Ledger] = {}
 
 
@@ -125,22 +136,33 @@ def join(
     k: Knowledge,
     previous: tuple[Charger, ...] = (),
     ledgers: Mapping[str, Ledger] = NO_LEDGERS,
+    made: Made | None = None,
 ) -> tuple[tuple[Charger, ...], tuple[Problem, ...]]:
     """The site's chargers by serial, retired ones left out, and what is wrong with the readings in force.
 
     A charger in `previous` that did not change is that very object again, and when none changed the tuple is
     `previous` itself. The problems belong to the newest status answer and stay until the next: count them
-    once per status answer. `ledgers` are the accounts as they are on disk, by serial.
+    once per status answer. `ledgers` are the accounts as they are on disk, by serial. `made` remembers from
+    call to call what each charger was made of.
     """
     kept = {charger.serial: charger for charger in previous}
+    made = {} if made is None else made
     chargers = []
     for serial in sorted(k.status.keys() | k.summary.keys()):
         status, summary = k.status.get(serial), k.summary.get(serial)
         if (status is not None and status.retired) or (summary is not None and summary.retired):
             continue
-        charger = joined(site_id, serial, k, status or ChargerStatus(serial), summary, ledgers.get(serial))
-        before = kept.get(serial)
-        chargers.append(before if before is not None and is_unchanged(before, charger) else charger)
+        ledger = ledgers.get(serial)
+        energy = k.energy[serial].energy_kwh if serial in k.energy else None
+        parts = (status, summary, ledger, energy, k.charge_modes.get(serial), k.last_reported.get(serial))
+        known = made.get(serial)
+        if known is None or known[0] != parts:
+            charger = joined(site_id, serial, k, status or ChargerStatus(serial), summary, ledger)
+            before = kept.get(serial)
+            if before is not None and is_unchanged(before, charger):
+                charger = before
+            known = made[serial] = (parts, charger)
+        chargers.append(known[1])
     same = len(chargers) == len(previous) and all(a is b for a, b in zip(chargers, previous, strict=True))
     return previous if same else tuple(chargers), energy_problems(k)
 

@@ -13,6 +13,7 @@ from exporter.parse_shapes import (
     NOTHING,
     CloudRefusal,
     Fields,
+    Remembered,
     answer_seconds,
     decode,
     decode_object,
@@ -55,6 +56,9 @@ OPERATING_VOLTS_MIN, OPERATING_VOLTS_MAX = 90, 500
 LIVE_STREAM_SECONDS, FLAT_LIVE_STREAM_SECONDS, LIVE_STREAM_SECONDS_MAX = 900.0, 60.0, 86_400.0
 
 
+REMEMBERED: Remembered[ChargerSummary] = Remembered()
+
+
 def parse_summary(body: bytes) -> Summary:
     """Read a summary answer: a list in `data` or `items`, one charger's object in `data`, or a bare list."""
     answer = decode("summary", body)
@@ -69,7 +73,9 @@ def parse_summary(body: bytes) -> Summary:
     if not isinstance(entries, list):
         refuse_data("summary", answer, "data")
     problems: Problems = []
-    chargers = read_entries(entries, lambda entry: charger_summary(entry, problems), problems)
+    chargers = read_entries(
+        entries, REMEMBERED, "serialNumber", lambda entry: charger_summary(entry, problems), problems
+    )
     return Summary(answer_seconds(answer, problems), chargers, tuple(problems))
 
 

@@ -8,7 +8,7 @@ Messages of errors say what was found and never quote it.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ Entry = TypeVar("Entry", ChargerStatus, ChargerSummary)
 NOTHING: Fields = {}
 
 REFUSAL_LENGTH_MAX = 200
+REMEMBERED_MAX = 20_000
 CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
 
 
@@ -61,13 +62,47 @@ def refuse_data(endpoint: str, fields: Fields, name: str) -> NoReturn:
     raise UnexpectedPayload(endpoint, f"{name} is {found}")
 
 
+class Remembered(Generic[Entry]):
+    """The entry of each charger that was read last, and its JSON: most polls tell nothing new of a charger.
+
+    The same JSON then gives the very same object, which the join can tell by a look. An entry with a problem
+    is read again each time, so that the problem is counted again.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, tuple[bytes, Entry]] = {}
+
+    def read(
+        self, entry: Fields, serial: Any, read: Callable[[Fields], Entry | None], problems: Problems
+    ) -> Entry | None:
+        """What `read` makes of the entry, or made of it before."""
+        if not isinstance(serial, str):
+            return read(entry)
+        wire = msgspec.json.encode(entry)
+        known = self._newest.get(serial)
+        if known is not None and known[0] == wire:
+            return known[1]
+        before = len(problems)
+        charger = read(entry)
+        if charger is not None and len(problems) == before:
+            if len(self._newest) >= REMEMBERED_MAX:
+                self._newest.clear()
+            self._newest[serial] = (wire, charger)
+        return charger
+
+
 def read_entries(
-    entries: Iterable[Any], read: Callable[[Fields], Entry | None], problems: Problems
+    entries: Iterable[Any],
+    remembered: Remembered[Entry],
+    serial_name: str,
+    read: Callable[[Fields], Entry | None],
+    problems: Problems,
 ) -> tuple[Entry, ...]:
     """Read each object of a list; of several with one serial the one that reported last is kept."""
     found: dict[str, Entry] = {}
     for entry in entries:
-        charger = read(entry) if isinstance(entry, dict) else None
+        is_object = isinstance(entry, dict)
+        charger = remembered.read(entry, entry.get(serial_name), read, problems) if is_object else None
         if charger is None:
             kind = "missing_serial" if isinstance(entry, dict) else "bad_type"
             problems.append(Problem(kind, f"charger entry is {kind_of(entry)}"))

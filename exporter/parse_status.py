@@ -12,6 +12,7 @@ from exporter.model import ChargeMode, ChargerStatus, ConnectorStatus, Status
 from exporter.parse_shapes import (
     NOTHING,
     Fields,
+    Remembered,
     answer_seconds,
     decode_object,
     first_given,
@@ -59,6 +60,10 @@ NOT_MODES = frozenset({"IMMEDIATE", "IDLE"})  # words of sch_d.mode that name a 
 FLAT_WATT_HOURS_ABOVE = 200  # the flat shape writes Wh above, kWh up to and including this
 
 
+ENVELOPED: Remembered[ChargerStatus] = Remembered()
+FLAT: Remembered[ChargerStatus] = Remembered()
+
+
 def parse_status(body: bytes) -> Status:
     """Read a status answer in any of its three shapes. No charger listed is a valid answer."""
     answer = decode_object("status", body)
@@ -68,7 +73,13 @@ def parse_status(body: bytes) -> Status:
         entries, in_watt_hours = answer["evChargerData"], False
     else:
         entries, in_watt_hours = enveloped_entries(answer, data), True
-    chargers = read_entries(entries, lambda entry: charger_status(entry, in_watt_hours, problems), problems)
+    chargers = read_entries(
+        entries,
+        ENVELOPED if in_watt_hours else FLAT,
+        "sn",
+        lambda entry: charger_status(entry, in_watt_hours, problems),
+        problems,
+    )
     return Status(answer_seconds(answer, problems), chargers, tuple(problems))
 
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from exporter.errors import CloudError
 from exporter.ledger import fold, is_worth_saving, opened
-from exporter.merge import Knowledge, join, with_charge_mode, with_last_reported, with_status, with_summary
+from exporter.merge import (
+    Knowledge,
+    Made,
+    join,
+    with_charge_mode,
+    with_last_reported,
+    with_status,
+    with_summary,
+)
 from exporter.model import (
     ChargeModePreference,
     Charger,
@@ -25,6 +33,7 @@ from exporter.model import (
 from exporter.readings import readings
 from exporter.schedule import AnswerTime, Backoff, SiteLoad
 from exporter.scrapes import ScrapeLearner
+from exporter.session_energy import EnergyReading
 
 POLL_RESULTS = ("success", "failure", "internal")
 # A site shown as stale must have missed polls, so never before two of them were due.
@@ -85,6 +94,23 @@ class PolledSite:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     live: Site | None = None
     _stale: Site | None = None
+    _made: Made = field(default_factory=dict)
+
+    @classmethod
+    def restored(cls, site_id: str, account: str, ledgers: Mapping[str, Ledger]) -> "PolledSite":
+        """A site whose accounts were kept; the course of its sessions goes on, so that units do not flip."""
+        energy = {
+            serial: EnergyReading(
+                plug_seconds=ledger.session.plugged_in_seconds or ledger.session.start_seconds,
+                start_seconds=ledger.session.segment_start_seconds,
+                last_kwh=ledger.session.energy_kwh or None,
+                last_seconds=ledger.at_seconds,
+            )
+            for serial, ledger in ledgers.items()
+            if ledger.session is not None
+        }
+        kept = dict(ledgers)
+        return cls(site_id, account, knowledge=Knowledge(energy=energy), ledgers=kept, durable=dict(kept))
 
     @property
     def is_active(self) -> bool:
@@ -103,12 +129,14 @@ class PolledSite:
 
     def attempted(self, endpoint: str, wall: float) -> None:
         """Note that an endpoint is being asked."""
-        times = self.times.get(endpoint) or EndpointTimes(self.site_id, endpoint)
-        self.times[endpoint] = replace(times, last_attempt_seconds=wall)
+        known = self.times.get(endpoint)
+        success = known.last_success_seconds if known else None
+        self.times[endpoint] = EndpointTimes(self.site_id, endpoint, wall, success)
 
     def answered(self, endpoint: str, wall: float) -> None:
         """Note that an endpoint answered usefully."""
-        self.times[endpoint] = replace(self.times[endpoint], last_success_seconds=wall)
+        attempt = self.times[endpoint].last_attempt_seconds
+        self.times[endpoint] = EndpointTimes(self.site_id, endpoint, attempt, wall)
 
     def status_arrived(self, status: Status, now: float, wall: float, gap_seconds: float) -> None:
         """Take a status answer into what is known and into the ledgers; `settle` shows it."""
@@ -142,7 +170,7 @@ class PolledSite:
 
     def settle(self) -> tuple[Problem, ...]:
         """Make chargers of what is known and durable; return what was odd in the newest status answer."""
-        self.chargers, problems = join(self.site_id, self.knowledge, self.chargers, self.durable)
+        self.chargers, problems = join(self.site_id, self.knowledge, self.chargers, self.durable, self._made)
         return problems
 
     def status_failed(self, error: CloudError) -> None:
@@ -157,8 +185,9 @@ class PolledSite:
 
     def summary_arrived(self, summary: Summary) -> tuple[Problem, ...]:
         """Take in a summary answer; return what was odd in it."""
-        self.knowledge = with_summary(self.knowledge, summary)
-        self.settle()
+        before, self.knowledge = self.knowledge, with_summary(self.knowledge, summary)
+        if self.knowledge is not before:
+            self.settle()
         return summary.problems
 
     def charge_mode_arrived(self, serial: str, preference: ChargeModePreference) -> tuple[Problem, ...]:

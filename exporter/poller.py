@@ -155,8 +155,7 @@ class Poller:
             site = former
             site.hurry(self._clock(), self._settings.summary_interval_seconds)
         else:
-            kept = self._ledgers.get(entry.site_id, {})
-            site = PolledSite(entry.site_id, account.name, ledgers=dict(kept), durable=dict(kept))
+            site = PolledSite.restored(entry.site_id, account.name, self._ledgers.get(entry.site_id, {}))
         site.name = entry.name or site.name
         site.rank, site.place = len(account.sites), len(self.sites)
         account.sites.append(site)

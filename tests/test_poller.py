@@ -7,7 +7,8 @@ import pytest
 
 from exporter.asking import PolledAccount, PollSettings, Save
 from exporter.client import Client
-from exporter.model import ConnectorStatus, Ledger, Site, Status
+from exporter.model import ChargerStatus, ChargingSession, ConnectorStatus, Ledger, Site, Status
+from exporter.polled import PolledSite
 from exporter.poller import Poller
 from exporter.schedule import RequestWindow
 from exporter.simulator.charger import SimCharger
@@ -513,3 +514,26 @@ async def test_a_429_also_holds_back_a_site_that_was_asleep_when_it_came() -> No
         asked = r.statuses(OTHER)
         await r.run_for(400)
         assert r.statuses(OTHER) == asked
+
+
+async def test_a_flat_session_in_watt_hours_keeps_its_unit_over_a_restart() -> None:
+    """67 Wh said as 67.0 by the flat shape are not 67 kWh because the exporter was started in between."""
+    plug = 1_799_999_000.0
+    session = ChargingSession(
+        start_seconds=plug, segment_start_seconds=plug, plugged_in_seconds=plug, energy_kwh=0.06
+    )
+    kept = Ledger(watched_since_seconds=0.0, energy_kwh=9.0, session=session, at_seconds=plug + 60)
+    site = PolledSite.restored("1", "home", {"A": kept})
+    charger = ChargerStatus(
+        "A",
+        plugged_in=True,
+        charging=True,
+        session_energy_kwh=67.0,
+        session_energy_other_kwh=0.067,
+        session_start_seconds=plug,
+        session_plugged_in_seconds=plug,
+    )
+    site.status_arrived(Status(plug + 90, (charger,)), 0.0, plug + 90, 300.0)
+    site.settle()
+    assert site.chargers[0].session_energy_kwh == 0.067
+    assert site.ledgers["A"].energy_kwh == pytest.approx(9.007)

@@ -237,7 +237,7 @@ def summary_entry(charger: SimCharger, now: float) -> Json:
                 "gwSerialNum": f"1223{number:08d}",
                 "gwConnStatus": 0,
                 "gwConnFailureReason": 0,
-                "lastConnTime": milliseconds(now - 3600),
+                "lastConnTime": milliseconds(now // 3600 * 3600),
             }
         ],
         "functionalValDetails": {"lastUpdatedTimestamp": COMMISSIONED_AT * 1000, "state": 1},
