@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from tests.e2e.conftest import WatchedDemo
 from tests.e2e.exporters import Scrape, started_demo
-from tests.e2e.programs import eventually, fetch, path_of
+from tests.e2e.programs import EXPORTER, eventually, fetch, path_of
 
 pytestmark = pytest.mark.e2e
 
@@ -105,3 +105,10 @@ def test_sigterm_ends_it_within_5_s_though_a_client_stays_connected(tmp_path: Pa
             demo.program.signal(signal.SIGTERM)
             assert demo.program.process.wait(5) == 0
         assert "Traceback" not in demo.program.log
+
+
+def test_healthcheck_says_that_a_running_exporter_is_healthy(watched_demo: WatchedDemo) -> None:
+    address = urlsplit(watched_demo.demo.url).netloc.replace("localhost", "127.0.0.1")
+    command: list[str | Path] = [EXPORTER, "healthcheck", "--web.listen-address", address]
+    asked = subprocess.run(command, capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout) == (0, "healthy: yes\n")
