@@ -116,10 +116,6 @@ class State:
         """Run a change of another module, which makes its own transaction; raises StateError."""
         return await self._in_thread(partial(self._write, change))
 
-    async def prune(self, before_seconds: float) -> int:
-        """Forget sessions that began before a moment, give the space back, and tell how many they were."""
-        return await self._in_thread(partial(self._write, partial(_prune, before_seconds=before_seconds)))
-
     async def close(self) -> None:
         """Finish what was begun, and give the folder back."""
         await asyncio.to_thread(self.close_now)
@@ -312,12 +308,3 @@ def _finished_session(columns: dict[str, Any]) -> FinishedSession:
     if mode is not None:
         columns["mode"] = ChargeMode(mode) if mode in _MODES else ChargeMode.UNKNOWN
     return FinishedSession(**columns)
-
-
-def _prune(database: sqlite3.Connection, before_seconds: float) -> int:
-    with state_file.transaction(database):
-        forgotten = database.execute(
-            "DELETE FROM finished_sessions WHERE start_seconds < ?", (before_seconds,)
-        ).rowcount
-    database.executescript("PRAGMA incremental_vacuum")  # execute() would give back one page only
-    return forgotten

@@ -146,15 +146,20 @@ async def test_a_ledger_that_could_not_be_read_back_is_not_stored(tmp_path: Path
         assert state.load_ledgers() == {}
 
 
-async def test_pruning_forgets_old_sessions_and_gives_their_space_back(tmp_path: Path) -> None:
+async def test_old_sessions_deleted_by_hand_give_their_space_back(tmp_path: Path) -> None:
+    """As docs/state.md describes it, with the exporter stopped."""
     many = [replace(FINISHED, start_seconds=NOW + second) for second in range(5000)]
     async with opened(tmp_path) as state:
         await state.save([(*KEY, LEDGER)], many)
-        before = size_after_checkpoint(tmp_path)
-        assert await state.prune(NOW + 4990) == 4990
+    before = size_after_checkpoint(tmp_path)
+    with changed_by_hand(tmp_path / "state.sqlite3") as database:
+        database.execute("DELETE FROM finished_sessions WHERE start_seconds < ?", (NOW + 4990,))
+        database.commit()
+        database.executescript("PRAGMA incremental_vacuum")
+    assert size_after_checkpoint(tmp_path) < before / 5
+    async with opened(tmp_path) as state:
         assert await state.finished_sessions() == many[-10:]
         assert state.load_ledgers() == {KEY: LEDGER}
-        assert size_after_checkpoint(tmp_path) < before / 5
 
 
 def size_after_checkpoint(folder: Path) -> int:
