@@ -129,7 +129,7 @@ class Auth:
             self._replace(replace(self._login, cookies=rotated(self._login.cookies, answer.cookies)))
             changed = True
         if changed:
-            await self._write()
+            await self._write(self.guard)
 
     async def renew(self, generation: int) -> None:
         """Renew the login that headers of `generation` were built from: once, for all who wait.
@@ -213,7 +213,7 @@ class Auth:
         fresh = replace(login, cookies=cookies, token=token.text, token_expiry_seconds=token.expiry_seconds)
         self._adopt(replace(fresh, obtained_seconds=self._wall_clock()), from_password=False)
         self._ahead_after_seconds = 0.0
-        await self._write()
+        await self._write(self.guard)
         return True
 
     async def _log_in(self) -> None:
@@ -223,7 +223,7 @@ class Auth:
             return
         before = self.guard
         now = self._wall_clock()
-        await self._store(self._login, guards.unfinished(before, now=now))
+        await self._write(guards.unfinished(before, now=now))
         try:
             attempt = await attempt_login(self._transport, self._surfaces, email, password)
             if attempt.answer.outcome is not LoginOutcome.SUCCESS:
@@ -232,11 +232,11 @@ class Auth:
         except CloudError:
             if self.guard is before:  # not refused: the login could not be tried
                 self.logins["unavailable",] += 1
-                await self._write()
+                await self._write(self.guard)
             raise
         self.logins["success",] += 1
         self._adopt(login, from_password=True)
-        await self._write()
+        await self._write(self.guard)
         log.info("logged in", extra={"account": self.account})
 
     async def _finished(self, attempt: Attempt, email: str, now: float) -> Login:
@@ -268,15 +268,16 @@ class Auth:
         self.works = False
         self._login = None
         self._headers.clear()
-        await self._write()
+        await self._write(self.guard)
         until = self.guard.until_seconds
         waits = "until a person helps" if until is None else f"{until - now:.0f}s"
         log.error("no login", extra={"account": self.account, "why": message, "waits": waits})
         raise guards.error_of(self.guard)
 
-    async def _write(self) -> None:
+    async def _write(self, guard: Guard | None) -> None:
+        """Keep the login, unless it is the config's captured headers, and a guard."""
         login = None if self._login is None or self._login.captured else self._login
-        await self._store(login, self.guard)
+        await self._store(login, guard)
 
     def _adopt(self, login: Login, *, from_password: bool) -> None:
         self._replace(login)
@@ -326,10 +327,8 @@ async def finished_login(
     try:
         token, cookies = await fetch_token(transport, surfaces, attempt.cookies)
     except (Unreachable, UnexpectedPayload):
-        token, cookies = (
-            None,
-            attempt.cookies,
-        )  # the login was accepted, and trying again would be another one
+        # The login was accepted, and trying again would be another one.
+        token, cookies = None, attempt.cookies
     token = token or Token("", None)
     bearer = attempt.answer.manager_token or token.text or None
     return Login(

@@ -65,21 +65,19 @@ class Poller:
         self._sleep = sleep or sleep_or_wake
         self._learner: ScrapeLearner = previous._learner if previous else ScrapeLearner()
         self._former = previous.sites if previous else {}
-        self.latest = Snapshot()
 
     # -- what the web reads, never awaiting ----------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """What a scrape shows at this moment."""
         now, settings = self._clock(), self._settings
-        self.latest = Snapshot(
+        return Snapshot(
             sites=tuple(site.shown(now, settings.stale_after_seconds) for site in self.sites.values()),
             accounts=tuple(
                 account.shown(now, settings.max_requests_per_hour) for account in self.accounts.values()
             ),
             scrape_interval_seconds=self._learner.period_seconds(now),
         )
-        return self.latest
 
     def scraped(self, source: str, site_ids: Iterable[str] = ()) -> None:
         """Learn from a scrape, of the named sites or of all, by `source`."""
@@ -113,7 +111,6 @@ class Poller:
         """Find the account's sites and their names, trying again until it worked."""
         backoff = Backoff()
         while True:
-            account.wake.clear()
             await self._sleep_until(max(backoff.until_seconds, account.backoff.until_seconds), account.wake)
             try:
                 entries = await account.client.fetch_sites()
@@ -165,7 +162,6 @@ class Poller:
     async def _run_site(self, site: PolledSite) -> None:
         account = self.accounts[site.account]
         while True:
-            site.wake.clear()
             await self._sleep_until(self._next_poll(site, account), site.wake)
             # While this site slept another one may have been told to slow down.
             while (allowed := self._allowed(site, account)) > self._clock():
@@ -232,6 +228,8 @@ class Poller:
         account.wake.set()
 
     async def _sleep_until(self, moment: float, wake: asyncio.Event) -> None:
+        # An event still set from before would end every further sleep at once, and the loop with it.
+        wake.clear()
         delay = moment - self._clock()
         if delay > 0:
             await self._sleep(delay, wake)

@@ -292,6 +292,7 @@ async def test_captured_headers_with_a_password_beside_them_fall_back_to_a_login
     async with wired(None, both) as w:
         assert (await w.client.fetch_status(w.site_id)).chargers
         assert w.logins() == 1
+        assert not any(login is not None and login.captured for login, _ in w.stored)
 
 
 async def test_charge_mode_carries_a_bearer() -> None:

@@ -9,7 +9,7 @@ from exporter.asking import PolledAccount, PollSettings, Save
 from exporter.client import Client
 from exporter.model import ChargerStatus, ChargingSession, ConnectorStatus, Ledger, Site, Status
 from exporter.polled import PolledSite
-from exporter.poller import Poller
+from exporter.poller import Poller, sleep_or_wake
 from exporter.schedule import RequestWindow
 from exporter.simulator.charger import SimCharger
 from exporter.simulator.settings import CloudConfig
@@ -537,3 +537,15 @@ async def test_a_flat_session_in_watt_hours_keeps_its_unit_over_a_restart() -> N
     site.settle()
     assert site.chargers[0].session_energy_kwh == 0.067
     assert site.ledgers["A"].energy_kwh == pytest.approx(9.007)
+
+
+async def test_a_site_that_was_woken_while_it_must_wait_sleeps_on() -> None:
+    """Else it would ask the clock again and again, and nothing else would run."""
+    async with running() as r:
+        poller = r.poller
+        wake = asyncio.Event()
+        wake.set()
+        poller._sleep = sleep_or_wake
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await poller._sleep_until(r.time() + 3600, wake)
