@@ -84,6 +84,27 @@ async def test_a_rule_hits_its_endpoint_and_site_as_often_as_told(reader: Reader
     assert reader.cloud.faults.rules == []
 
 
+async def test_a_rule_hits_only_the_verb_path_and_body_it_names(reader: Reader) -> None:
+    criteria: dict[str, Any] = {
+        "method": "POST",
+        "path_contains": "/start_",
+        "body_contains": "chargingLevel",
+    }
+    rule = reader.cloud.faults.add("status", status=503, **criteria)
+    start = f"{EVC}/1234567/ev_chargers/{SERIAL}/start_charging"
+    statuses = [
+        (await reader.ask(method, path, json=body))[0]
+        for method, path, body in (
+            ("POST", start, {"chargingLevel": 16, "connectorId": 1}),
+            ("PUT", start, {"chargingLevel": 16, "connectorId": 1}),
+            ("POST", start, {"connectorId": 1}),
+            ("POST", STATUS, {"chargingLevel": 16, "connectorId": 1}),
+        )
+    ]
+    assert statuses == [503, 405, 400, 405]
+    assert rule.public().items() >= criteria.items()
+
+
 async def test_replacing_rules_play_one_after_another_and_others_add_up(reader: Reader) -> None:
     reader.cloud.faults.add("status", times=1, status=429)
     reader.cloud.faults.add("html_outage", times=1)
@@ -169,6 +190,14 @@ async def test_null_data_with_no_error(reader: Reader) -> None:
     reader.cloud.faults.add("data_null")
     body = await reader.body()
     assert (body["data"], body["error"]) == (None, {})
+
+
+async def test_a_route_can_be_missing(reader: Reader) -> None:
+    reader.cloud.faults.add("no_route", path_contains="/status")
+    status, text, headers = await reader.read()
+    assert (status, headers["Content-Type"]) == (404, "application/problem+json; charset=utf-8")
+    assert json.loads(text)["detail"] == f"No static resource {STATUS[1:]}."
+    assert (await reader.read(SUMMARY))[0] == 200
 
 
 async def test_an_error_with_200(reader: Reader) -> None:
@@ -450,6 +479,6 @@ async def test_the_index_names_the_admin_pages(reader: Reader) -> None:
 def test_every_kind_of_fault_is_tried_in_this_file_or_with_the_logins() -> None:
     tried = {*BENDERS, "login_outcome"}
     tried |= {"status", "html_outage", "login_page", "empty_body", "data_null", "error_with_200", "not_json"}
-    tried |= {"not_object", "oversized", "slow", "reset", "cut", "chunked"}
+    tried |= {"not_object", "oversized", "slow", "reset", "cut", "chunked", "no_route"}
     tried |= {"flat_shape", "keyed_shape", "enveloped_shape"}
     assert tried == KINDS

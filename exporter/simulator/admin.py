@@ -17,6 +17,7 @@ GET    /_sim/world     the truth about every charger (Wh, A, W, epoch seconds)
 POST   /_sim/chargers/{serial}/{action}   plug unplug start stop fault recover go_offline come_back report
 GET    /_sim/faults    the fault rules in force
 POST   /_sim/faults    {"kind": "status", "endpoint": "status", "times": 1, "status": 429, "retry_after": 30}
+               also method, path_contains, body_contains: one way of asking; applied: obeyed all the same
 DELETE /_sim/faults
 GET    /_sim/journal   the requests so far
 DELETE /_sim/journal
@@ -40,6 +41,8 @@ def truth(charger: SimCharger) -> dict[str, Any]:
         "connector_status": charger.connector_status,
         "connector_reason": charger.connector_reason,
         "mode": charger.mode,
+        "running_mode": charger.running_mode,
+        "waiting_orders": charger.waiting_orders,
         "amps": charger.amps,
         "min_amps": charger.region.min_amps,
         "max_amps": charger.region.max_amps,

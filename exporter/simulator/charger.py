@@ -11,8 +11,9 @@ FAULTED replaces any of them until the charger recovers. Energies are Wh, curren
 import random
 from collections.abc import Callable
 
+from exporter.simulator.orders import Order, Orders
 from exporter.simulator.regions import Region, local_hour
-from exporter.simulator.vehicle import GREEN, SCHEDULED, Car, Habits, Seen
+from exporter.simulator.vehicle import GREEN, MANUAL, SCHEDULED, SMART, Car, Habits, Seen
 
 STEP_SECONDS = 10.0
 SCHEDULE_HOURS = (22.0, 6.0)
@@ -25,6 +26,9 @@ class SimCharger:
     recover, go_offline, come_back and report change it (and energy still flows while it charges).
     `energy_wh` is the running or last charging session; `finished_wh` lists the closed ones, so that always
     lifetime_wh == initial_lifetime_wh + sum(finished_wh) + (energy_wh if session_open else 0).
+    `amps` is the level stored, which the next start charges at; `mode` is the owner's preference, which a
+    start at a level overrides in green mode until charging is stopped. levels_refused: an old model that
+    takes no level. has_schedules: SCHEDULED_CHARGING can be chosen.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class SimCharger:
         self.connector_reason = ""
         self.mode = mode
         self.amps = rng.choice([amps for amps in (16, 20, 24, 32, 40, 48) if amps <= region.max_amps])
+        self.levels_refused = False
+        self.has_schedules = True
         self.power_w = 0.0
         self.energy_wh = 0.0
         self.initial_lifetime_wh = round(rng.uniform(50_000, 4_000_000), 2)
@@ -83,6 +89,11 @@ class SimCharger:
         self._status_by_hand: str | None = None
         self._wanted = False  # the owner's consent to charge, given at start and taken at stop
         self._stopped = False
+        self._amps_in_use = self.amps
+        self._overridden = False
+        self._orders = Orders()
+        self._mode_to_come: tuple[float, str] | None = None
+        self._resumes_at: float | None = None
         self._frozen: Seen | None = None
         self._fault_turns_at = start + self._wait(habits.fault_every_seconds)
         self._outage_turns_at = start + self._wait(habits.offline_every_seconds)
@@ -104,6 +115,27 @@ class SimCharger:
     def connector_status(self, status: str) -> None:
         self._status_by_hand = status
 
+    @property
+    def running_mode(self) -> str:
+        """The mode that decides now; it differs from the preference while that is overridden."""
+        return MANUAL if self._overridden else self.mode
+
+    @property
+    def mode_asked_for(self) -> str:
+        """The preference once every accepted change of it is in effect."""
+        return self._mode_to_come[1] if self._mode_to_come else self.mode
+
+    @property
+    def is_to_charge(self) -> bool:
+        """Whether the last word, carried out or still waiting, was a start and not a stop."""
+        asked_for = self._orders.asks_for_charging
+        return self._wanted if asked_for is None else asked_for
+
+    @property
+    def waiting_orders(self) -> int:
+        """How many accepted commands have not been carried out."""
+        return len(self._orders)
+
     def seen(self) -> Seen:
         """What the cloud can say about this charger."""
         if self._frozen is not None:
@@ -115,10 +147,10 @@ class SimCharger:
             connector_status=self.connector_status,
             connector_reason=self.connector_reason,
             amps=self.amps,
-            mode=self.mode,
+            mode=self.running_mode,
             safe_limit=self.safe_limit,
             dlb_active=self.dlb_active,
-            schedule_holds=self.mode == SCHEDULED and self._held(self._at),
+            schedule_holds=self.running_mode == SCHEDULED and self._held(self._at),
             energy_wh=self.reported_energy_wh,
             lifetime_wh=self.reported_lifetime_wh,
             started_at=self.started_at,
@@ -153,10 +185,22 @@ class SimCharger:
     def stop(self) -> None:
         """Charging is ended by the owner; the car stays plugged in."""
         at = self._present()
-        self._wanted = False
-        self._stopped = True
-        self._close_session()
+        self._end()
         self._settle(at)
+
+    def order(self, order: Order, *, delay_seconds: float = 0.0) -> None:
+        """The cloud accepted a command: it is carried out after the delay, but never while offline."""
+        now = self._now()
+        self.advance(now)
+        self._orders.put(order, now + delay_seconds)
+        self._obey(now)
+
+    def prefer(self, mode: str, *, delay_seconds: float = 0.0) -> None:
+        """Another mode is preferred, after the delay; what was overridden is so no longer."""
+        now = self._now()
+        self.advance(now)
+        self._mode_to_come = (now + delay_seconds, mode)
+        self._obey(now)
 
     def fault(self) -> None:
         """The charger reports a fault; no power flows until it recovers."""
@@ -186,7 +230,48 @@ class SimCharger:
     def advance(self, until: float) -> None:
         """Lives through every whole step up to `until`."""
         while self._at + STEP_SECONDS <= until:
+            self._obey(self._at + STEP_SECONDS)
             self._step()
+        self._obey(until)
+
+    # commands from the cloud
+
+    def _obey(self, until: float) -> None:
+        if self._mode_to_come is not None and self._mode_to_come[0] <= until:
+            at, self.mode = self._mode_to_come
+            self._mode_to_come = self._resumes_at = None
+            self._overridden = False
+            self._settle(at)
+        if self.connected:
+            for due, order in self._orders.take(until):
+                self._carry_out(order, max(due, self._at, self.last_reported))
+
+    def _carry_out(self, order: Order, at: float) -> None:
+        if order.kind == "report":
+            self._tell(at)
+            return
+        if order.kind == "stop":
+            self._stop_as_told(order, at)
+        else:
+            self._start_as_told(order)
+        self._settle(at)
+
+    def _stop_as_told(self, order: Order, at: float) -> None:
+        if not self.plugged_in:
+            return
+        self._status_by_hand = None
+        self._end()
+        if order.resumes_after_seconds is not None and self.mode in {GREEN, SMART}:
+            self._resumes_at = at + order.resumes_after_seconds
+
+    def _start_as_told(self, order: Order) -> None:
+        if order.amps is not None:
+            self.amps = order.amps
+        if self.charging and not order.in_place:
+            return
+        self._status_by_hand = None
+        self._begin()
+        self._overridden = self.mode == GREEN and order.amps is not None
 
     # physics
 
@@ -202,6 +287,8 @@ class SimCharger:
         self._at += STEP_SECONDS
         if not self.manual:
             self._live(self._at)
+        if self._resumes_at is not None and self._at >= self._resumes_at:
+            self._begin()
         if self.plugged_in or self.faulted or self._status != "AVAILABLE":
             self._settle(self._at)
         if self._at >= self._next_report:
@@ -238,15 +325,15 @@ class SimCharger:
         if not self._wanted:
             return ("SUSPENDED_EVSE" if self._stopped else "PREPARING"), ""
         if self._held(at):
-            return "SUSPENDED_EVSE", "INSUFFICIENT_SOLAR" if self.mode == GREEN else ""
+            return "SUSPENDED_EVSE", "INSUFFICIENT_SOLAR" if self.running_mode == GREEN else ""
         if self.car.needs_wh <= 0.0:
             return "SUSPENDED_EV", ""
         return ("FINISHING" if self.car.is_nearly_full else "CHARGING"), ""
 
     def _held(self, at: float) -> bool:
-        if self.mode == GREEN:
+        if self.running_mode == GREEN:
             return self._solar_amps(at) < self.region.min_amps
-        if self.mode == SCHEDULED:
+        if self.running_mode == SCHEDULED:
             begin, end = SCHEDULE_HOURS
             return end <= local_hour(self.region, at) < begin
         return False
@@ -258,8 +345,8 @@ class SimCharger:
         car = self.car
         if car is None:
             return 0.0
-        amps = min(self.region.min_amps if self.safe_limit else self.amps, car.max_amps)
-        if self.mode == GREEN:
+        amps = min(self.region.min_amps if self.safe_limit else self._amps_in_use, car.max_amps)
+        if self.running_mode == GREEN:
             amps = min(amps, self._solar_amps(at))
         return amps * self.region.volts * min(self.region.phases, car.phases) * car.appetite
 
@@ -270,13 +357,21 @@ class SimCharger:
 
     def _begin(self) -> None:
         self._wanted = self.plugged_in
-        self._stopped = False
+        self._stopped = self._overridden = False
+        self._resumes_at = None
+        self._amps_in_use = self.amps
+
+    def _end(self) -> None:
+        self._wanted = self._overridden = False
+        self._stopped = True
+        self._close_session()
 
     def _leave(self, at: float) -> None:
         if self.plugged_in:
             self.plugged_out_at = at
         self.plugged_in = False
-        self._wanted = self._stopped = False
+        self._wanted = self._stopped = self._overridden = False
+        self._resumes_at = None
         self.car = None
         self._close_session()
         self._arrives_at = at + self._rng.uniform(*self._habits.away_seconds)

@@ -15,7 +15,8 @@ from aiohttp import web
 from exporter.simulator import wire
 from exporter.simulator.admin import Admin
 from exporter.simulator.answer import LOGIN_PAGE, Answer, Delivery, empty, html, send
-from exporter.simulator.faults import Faults, Moment, replace
+from exporter.simulator.controls import COMMANDS, Controls
+from exporter.simulator.faults import Faults, Hit, Moment, replace
 from exporter.simulator.journal import Entry, Journal
 from exporter.simulator.login import LoginRequest, LoginSurface, form_of
 from exporter.simulator.logins import Login, Logins
@@ -66,6 +67,7 @@ class Cloud:
         self.faults = Faults()
         self.logins = Logins(self.config, clock)
         self.services = Services(world, self.config)
+        self.controls = Controls(self.services, world, self.config)
         self._surface = LoginSurface(self.config, self.logins, next(iter(world.sites), ""))
         self._clock = clock
         self.app = web.Application()
@@ -85,7 +87,7 @@ class Cloud:
 
     def _routes(self) -> list[Route]:
         """Rows of one path stand together."""
-        ev, surface = self.services, self._surface
+        ev, controls, surface = self.services, self.controls, self._surface
         browser, login, plain, bearer = Guard.BROWSER, Guard.LOGIN, Guard.EV, Guard.BEARER
         chargers = f"{EVC}/{{site}}/ev_chargers"
         charger, api_v2 = f"{chargers}/{{serial}}", f"{EVC}/api/v2/{{site}}/ev_chargers"
@@ -122,15 +124,14 @@ class Cloud:
             Route("GET", f"{api_v2}/last_reported_at", "last_reported", plain, ev.last_reported),
             Route("GET", f"{chargers}/start_live_stream", "live_stream", plain, ev.start_live_stream),
             Route("GET", f"{chargers}/stop_live_stream", "live_stream", plain, ev.stop_live_stream),
-            Route("POST", f"{charger}/start_charging", "start_charging", plain, ev.start_charging),
-            Route("PUT", f"{charger}/stop_charging", "stop_charging", plain, ev.stop_charging),
-            Route("POST", f"{single}/{{serial}}/start_charging", "start_charging", plain, _missing),
-            Route("POST", f"{single}/{{serial}}/stop_charging", "stop_charging", plain, _missing),
-            Route(
-                "POST", f"{single}/{{serial}}/trigger_message", "trigger_message", plain, ev.trigger_message
+            *(
+                Route("*", f"{path}/{name}", name, plain, answer)
+                for path in (charger, f"{single}/{{serial}}")
+                for name, answer in (("start_charging", controls.start), ("stop_charging", controls.stop))
             ),
+            Route("POST", f"{single}/{{serial}}/trigger_message", "trigger_message", plain, controls.trigger),
             Route("GET", PREFERENCE, "charge_mode", bearer, ev.charge_mode),
-            Route("PUT", PREFERENCE, "set_charge_mode", bearer, ev.set_charge_mode),
+            Route("PUT", PREFERENCE, "set_charge_mode", bearer, controls.set_mode),
             Route("*", "/{tail:.*}", "other", Guard.NOTHING, _missing),
         ]
 
@@ -154,11 +155,9 @@ class Cloud:
     async def _respond(self, route: Route, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         entry = self._note(route, request, body)
-        plan = self.faults.plan(route.endpoint, entry.site_id)
-        delay_seconds = self.config.latency_seconds + plan.delay_seconds
-        if delay_seconds > 0:
-            await asyncio.sleep(delay_seconds)
+        plan = self.faults.plan(Hit(route.endpoint, entry.site_id, request.method, request.path, body))
         asked = Asked(
+            method=request.method,
             path=request.path,
             parts=request.match_info,
             query=request.query,
@@ -167,7 +166,13 @@ class Cloud:
             body=body,
             plan=plan,
         )
-        answer = plan.bend(self._answer(route, asked))
+        done = self._done(route, asked) if plan.applied else None
+        delay_seconds = self.config.latency_seconds + plan.delay_seconds
+        if delay_seconds > 0:
+            await asyncio.sleep(delay_seconds)
+            if route.endpoint in COMMANDS and request.transport is None:
+                return web.Response()  # nobody waits for it any more, so nothing is done
+        answer = plan.bend(self._answer(route, asked, done))
         entry.status = 0 if answer.delivery is Delivery.RESET else answer.status
         entry.done_monotonic_seconds = time.monotonic()
         skew_seconds = self.config.clock_skew_seconds + plan.skew_seconds
@@ -188,9 +193,17 @@ class Cloud:
         self.journal.add(entry)
         return entry
 
-    def _answer(self, route: Route, asked: Asked) -> Answer:
-        if asked.plan.replacement is not None:
-            return replace(asked.plan.replacement, Moment(self.world.now(), self._clock()))
+    def _answer(self, route: Route, asked: Asked, done: Answer | None) -> Answer:
+        """What is sent; `done` is the answer of a request already obeyed."""
+        plan = asked.plan
+        if plan.replacement is not None:
+            return replace(plan.replacement, Moment(self.world.now(), self._clock(), asked.path))
+        if plan.delivery is Delivery.RESET and route.endpoint in COMMANDS:
+            return empty()
+        return done or self._done(route, asked)
+
+    def _done(self, route: Route, asked: Asked) -> Answer:
+        """The true answer, the request obeyed."""
         if route.surface not in {None, self.config.surface}:
             return self._closed_surface(asked.path)
         try:
@@ -245,9 +258,7 @@ class Cloud:
         return wire.refusal(status, message, self.world.now())
 
     def _wrong_verb(self, asked: Asked) -> Answer:
-        title = "Method Not Allowed"
-        problem = {"type": "about:blank", "title": title, "status": 405, "instance": asked.path}
-        return Answer(405, problem, content_type="application/problem+json")
+        return wire.method_not_allowed(asked.path)
 
     def _closed_surface(self, path: str) -> Answer:
         if self.config.wrong_surface_status == 404:

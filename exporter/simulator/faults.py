@@ -2,12 +2,14 @@
 
 Rules are looked at in the order they were added. Of the rules that replace the whole answer only the first
 takes effect on a request, so that several of them with `times` play one after another; all others add up.
+A replaced or reset answer to a command means that nothing was done, and so does a slow one that nobody waited
+for; with `applied=True` among the parameters it was done all the same, and before any delay.
 
 Kinds and their parameters
     replacing  status (status, retry_after seconds, or retry_after_date seconds ahead, message, code)
                html_outage (status=503)  login_page  empty_body (status=200)  data_null  error_with_200
                not_json (text)  not_object (value)  oversized (mebibytes=1, chunked=False)
-               login_outcome (outcome; see login.py)
+               no_route  login_outcome (outcome; see login.py)
     travelling slow (seconds)  reset  cut  chunked
     shape      flat_shape  enveloped_shape  keyed_shape
     bending    those of bend.BENDERS; clock_skew (seconds) moves the Date header too
@@ -30,25 +32,50 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When an answer is made: simulated and real epoch seconds."""
+    """When an answer is made, in simulated and real epoch seconds, and to what path."""
 
     simulated: float
     real: float
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One request, as far as rules tell requests apart."""
+
+    endpoint: str
+    site_id: str | None
+    method: str
+    path: str
+    body: bytes
 
 
 @dataclass
 class Rule:
-    """One fault: what it does, to which requests, and how many more times (None: for ever)."""
+    """One fault: what it does, to which requests, and how many more times (None: for ever).
+
+    A request is meant when it agrees with every criterion that is not None.
+    """
 
     kind: str
     endpoint: str = "*"
     site: str | None = None
     times: int | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    method: str | None = None
+    path_contains: str | None = None
+    body_contains: str | None = None
 
-    def hits(self, endpoint: str, site_id: str | None) -> bool:
+    def hits(self, request: Hit) -> bool:
         """Whether a request is one of those meant."""
-        return self.endpoint in {"*", endpoint} and self.site in {None, site_id} and self.times != 0
+        return (
+            self.times != 0
+            and self.endpoint in {"*", request.endpoint}
+            and self.site in {None, request.site_id}
+            and self.method in {None, request.method}
+            and (self.path_contains or "") in request.path
+            and (self.body_contains or "").encode() in request.body
+        )
 
     def use(self) -> None:
         """Counts one use."""
@@ -57,20 +84,23 @@ class Rule:
 
     def public(self) -> dict[str, Any]:
         """For the admin page."""
+        criteria = {name: getattr(self, name) for name in ("method", "path_contains", "body_contains")}
         return {
             "kind": self.kind,
             "endpoint": self.endpoint,
             "site": self.site,
             "times": self.times,
+            **{name: value for name, value in criteria.items() if value is not None},
             **self.params,
         }
 
 
 @dataclass
 class Plan:
-    """What the rules that hit one request ask for."""
+    """What the rules that hit one request ask for; `applied`: it is obeyed whatever becomes of its answer."""
 
     delay_seconds: float = 0.0
+    applied: bool = False
     shape: str | None = None
     replacement: Rule | None = None
     login_outcome: str | None = None
@@ -104,6 +134,9 @@ class Faults:
         endpoint: str = "*",
         site: str | None = None,
         times: int | None = None,
+        method: str | None = None,
+        path_contains: str | None = None,
+        body_contains: str | None = None,
         **params: Any,
     ) -> Rule:
         """Puts a rule in force; ValueError when there is no such kind or login outcome."""
@@ -111,7 +144,7 @@ class Faults:
             raise ValueError(f"no fault kind {kind!r}; there are: {', '.join(sorted(KINDS))}")
         if kind == "login_outcome" and params.get("outcome") not in OUTCOMES:
             raise ValueError(f"no login outcome of that name; there are: {', '.join(sorted(OUTCOMES))}")
-        rule = Rule(kind, endpoint, site, times, params)
+        rule = Rule(kind, endpoint, site, times, params, method, path_contains, body_contains)
         self.rules.append(rule)
         return rule
 
@@ -119,13 +152,14 @@ class Faults:
         """Everything works again."""
         self.rules.clear()
 
-    def plan(self, endpoint: str, site_id: str | None) -> Plan:
+    def plan(self, request: Hit) -> Plan:
         """What to do to a request, counting the rules used."""
         if not self.rules:
             return NO_PLAN
         plan = Plan()
         for rule in self.rules:
-            if rule.hits(endpoint, site_id) and _enlist(plan, rule):
+            if rule.hits(request) and _enlist(plan, rule):
+                plan.applied = plan.applied or bool(rule.params.get("applied"))
                 rule.use()
         self.rules = [rule for rule in self.rules if rule.times != 0]
         return plan
@@ -192,5 +226,6 @@ REPLACEMENTS: dict[str, Callable[[Params, Moment], Answer]] = {
     "not_json": lambda params, _: Answer(text=str(params.get("text", '{"data": {"chargers": ['))),
     "not_object": lambda params, _: Answer(payload=params.get("value", [1, 2, 3])),
     "oversized": _oversized,
+    "no_route": lambda _, moment: wire.no_static_resource(moment.path),
 }
 KINDS = {*REPLACEMENTS, *SHAPES, *DELIVERIES, *BENDERS, "slow", "login_outcome"}

@@ -24,8 +24,18 @@ STATUS_WORDS = {
     401: "UNAUTHORIZED",
     403: "FORBIDDEN",
     404: "NOT_FOUND",
+    409: "CONFLICT",
+    422: "UNPROCESSABLE_ENTITY",
+    429: "TOO_MANY_REQUESTS",
+    466: "UNSUPPORTED_ENVOY",
+    468: "INVALID_SYSTEM_ID",
+    472: "LIVE_STREAM_NOT_SUPPORTED",
+    473: "IQ_GATEWAY_NOT_REPORTING",
     500: "INTERNAL_SERVER_ERROR",
     503: "SERVICE_UNAVAILABLE",
+    550: "SERVICE_UNREACHABLE",
+    551: "SERVICE_UNREACHABLE",
+    552: "CONNECTION_NOT_ESTABLISHED",
 }
 
 Json = dict[str, Any]
@@ -79,6 +89,12 @@ def no_static_resource(path: str) -> Answer:
         },
         content_type="application/problem+json",
     )
+
+
+def method_not_allowed(path: str) -> Answer:
+    """What Spring says where a route takes other verbs."""
+    problem = {"type": "about:blank", "title": "Method Not Allowed", "status": 405, "instance": path}
+    return Answer(405, problem, content_type="application/problem+json")
 
 
 # status
@@ -280,9 +296,9 @@ def _network(number: int) -> Json:
 # charge mode
 
 
-def charge_mode(charger: SimCharger, now: float) -> Json:
+def charge_mode(preferred: str, now: float) -> Json:
     """The scheduler's preference; its serverTimeStamp is text."""
-    modes: Json = {MODE_BLOCKS[mode]: _mode_block(mode, charger.mode) for mode in reversed(MODES)}
+    modes: Json = {MODE_BLOCKS[mode]: _mode_block(mode, preferred) for mode in reversed(MODES)}
     config = {
         "profile": "self-consumption",
         "modeSyncStatus": "synced",
@@ -303,6 +319,31 @@ def _mode_block(mode: str, chosen: str) -> Json:
         block |= {"showSettings": False, "isHidden": False, "isDisabledByStorm": False, "goalsEnabled": 0}
         block["defaultGoalAdded"] = False
     return block
+
+
+# commands
+
+
+def live_stream(serials: Iterable[str], seconds: int, now: float) -> Json:
+    """A live stream granted, the modern way."""
+    topics = [f"v1/evse/prod/live-stream/{serial}" for serial in serials]
+    return envelope({"liveStreamTopicList": topics, "liveStreamDuration": seconds}, now)
+
+
+def live_stream_flat(serials: Iterable[str], seconds: int) -> Json:
+    """A live stream granted, the legacy way."""
+    return {
+        "status": "accepted",
+        "topics": [f"evse/{serial}/status" for serial in serials],
+        "duration_s": seconds,
+    }
+
+
+def triggered_flat(word: str, message: str, now: float) -> Json:
+    """The legacy answer to a trigger."""
+    initiated_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    details = {"initiatedAt": initiated_at, "trackingId": f"TICKET-{int(now):X}"}
+    return {"status": word, "message": message, "details": details}
 
 
 # small parts
