@@ -8,14 +8,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from exporter import readers
 from exporter.errors import ConfigError
 from exporter.layers import (
     FILE_VARIABLE,
+    FileLayers,
     Given,
     Layer,
     environment_layers,
@@ -25,10 +25,23 @@ from exporter.layers import (
     shape,
 )
 from exporter.readers import Secret
+from exporter.sections import (
+    DEFAULT_TOKEN_NAME,
+    AccountConfig,
+    CloudConfig,
+    Config,
+    ControlConfig,
+    ControlToken,
+    LogConfig,
+    PollConfig,
+    StateConfig,
+    WebConfig,
+)
 from exporter.settings import (
     ACCOUNT_SETTINGS,
     SECTIONS,
     SETTINGS,
+    TOKEN_SETTINGS,
     Setting,
     add_flags,
     config_path_of,
@@ -49,92 +62,12 @@ __all__ = [
     "add_flags",
     "config_path_of",
     "flags_of",
+    "interval_floor_seconds",
     "load",
     "masked",
     "private_texts",
     "state_folder",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountConfig:
-    """One way to log in and the sites read with it; no sites: every site the account can see."""
-
-    name: str = "default"
-    email: str | None = None
-    password: Secret | None = None
-    e_auth_token: Secret | None = None
-    cookie: Secret | None = None
-    access_token: Secret | None = None
-    sites: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollConfig:
-    """How often the cloud is asked."""
-
-    interval_seconds: float = 30.0
-    idle_interval_seconds: float = 60.0
-    summary_interval_seconds: float = 300.0
-    charge_mode_interval_seconds: float = 300.0
-    align: Literal["scrape", "clock", "none"] = "scrape"
-    request_timeout_seconds: float = 10.0
-    stale_after_seconds: float = 300.0
-    max_requests_per_hour: int = 600
-    live_stream: Literal["never", "on_command", "on_change", "while_charging"] = "on_command"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudConfig:
-    """Where the cloud is; no slash at the end."""
-
-    base_url: str = "https://enlighten.enphaseenergy.com"
-    entrez_url: str = "https://entrez.enphaseenergy.com"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateConfig:
-    """The state folder; None when neither a setting nor the platform names one."""
-
-    path: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebConfig:
-    """Where the exporter listens; `readers.host_and_port` splits an address."""
-
-    listen_addresses: tuple[str, ...] = (":10055",)
-    telemetry_path: str = "/metrics"
-    config_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlConfig:
-    """The control API and its bearer token."""
-
-    enabled: bool = False
-    token: Secret | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogConfig:
-    """What is logged, and in which form."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["logfmt", "json"] = "logfmt"
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Every setting, checked."""
-
-    accounts: tuple[AccountConfig, ...]
-    poll: PollConfig = field(default_factory=PollConfig)
-    cloud: CloudConfig = field(default_factory=CloudConfig)
-    state: StateConfig = field(default_factory=StateConfig)
-    web: WebConfig = field(default_factory=WebConfig)
-    control: ControlConfig = field(default_factory=ControlConfig)
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def load(
@@ -152,17 +85,17 @@ def load(
     if path is None and environ.get(FILE_VARIABLE):
         path = Path(environ[FILE_VARIABLE])
     warnings: list[str] = []
-    from_file, accounts = file_layers(path, warnings) if path else ({}, [])
+    from_file, accounts, tokens = file_layers(path, warnings) if path else FileLayers({}, [], [])
     from_environment, account = environment_layers(environ)
     given = from_file | from_environment | flag_layer(flags)
     cloud = CloudConfig(**_section("cloud", given, warnings))
     config = Config(
         accounts=_accounts(accounts, account, path, warnings, needed=accounts_needed),
-        poll=_poll(given, loopback=readers.is_loopback(cloud.base_url)),
+        poll=_poll(given, cloud.base_url),
         cloud=cloud,
         state=StateConfig(**{"path": _state_path(environ)} | _section("state", given, warnings)),
         web=_web(given),
-        control=ControlConfig(**_section("control", given, warnings)),
+        control=_control(given, tokens, path, warnings),
         log=LogConfig(**_section("log", given, warnings)),
     )
     return config, tuple(warnings)
@@ -227,10 +160,16 @@ def _content(given: Given, warnings: list[str]) -> str:
     return text
 
 
-def _poll(given: Layer, *, loopback: bool) -> PollConfig:
+def interval_floor_seconds(base_url: str) -> float:
+    """No poll comes sooner after another; a cloud on this machine is a simulated one."""
+    return 0.1 if readers.is_loopback(base_url) else 15.0
+
+
+def _poll(given: Layer, base_url: str) -> PollConfig:
     poll = _section("poll", given, [])
-    least = (0.1, "100ms") if loopback else (15.0, "15s (100ms when cloud.base_url is a loopback address)")
-    _at_least(poll, given, "interval", *least)
+    floor = interval_floor_seconds(base_url)
+    least = "100ms" if floor < 1 else "15s (100ms when cloud.base_url is a loopback address)"
+    _at_least(poll, given, "interval", floor, least)
     for key in ("idle_interval", "summary_interval", "charge_mode_interval"):
         interval = poll["interval_seconds"]
         _at_least(poll, given, key, interval, f"poll.interval ({readers.duration_text(interval)})")
@@ -256,6 +195,30 @@ def _web(given: Layer) -> WebConfig:
             f'{given["web.listen_address"].where}: is empty, expected an address such as ":10055"'
         )
     return WebConfig(**web)
+
+
+def _control(given: Layer, tokens: list[Layer], path: Path | None, warnings: list[str]) -> ControlConfig:
+    section = _section("control", given, warnings)
+    given_token = section.get("token")
+    named: list[ControlToken] = []
+    for index, layer in enumerate(tokens):
+        where = f"{path}: control.tokens[{index}]"
+        fields = _fields(TOKEN_SETTINGS, layer, warnings)
+        for key in ("name", "token"):
+            if key not in fields:
+                raise ConfigError(f"{where}: expected a name, and token_file or token")
+        if fields["name"] in (DEFAULT_TOKEN_NAME, *(token.name for token in named)):
+            raise ConfigError(f'{where}.name: "{fields["name"]}" is taken, expected a name of its own')
+        if fields["token"] in (given_token, *(token.token for token in named)):
+            raise ConfigError(f"{where}: the token of another name, expected one of its own")
+        named.append(ControlToken(**fields))
+    control = ControlConfig(**section, named_tokens=tuple(named))
+    if control.enabled and not control.tokens:
+        raise ConfigError(
+            f"{given['control.enabled'].where}: control is on without a token, expected control.token_file, "
+            "a file with at least 16 characters that nobody can guess"
+        )
+    return control
 
 
 def _state_path(environ: Mapping[str, str]) -> Path | None:
@@ -331,7 +294,7 @@ def _check_login(account: AccountConfig, where: str, spelled: Callable[[str], st
 
 def private_texts(config: Config) -> tuple[str, ...]:
     """What must never be printed: every secret, every e-mail address; for `logs.conceal`."""
-    secrets = [config.control.token]
+    secrets: list[Secret | None] = [token for _, token in config.control.tokens]
     for account in config.accounts:
         secrets += [account.password, account.e_auth_token, account.cookie, account.access_token]
     emails = [account.email for account in config.accounts if account.email]
@@ -354,6 +317,10 @@ def masked(config: Config) -> dict[str, Any]:
     for account in accounts:
         if account["email"]:
             account["email"] = re.sub("^(.)[^@]*", r"\1***", account["email"])
+    if config.control.named_tokens:
+        sections["control"]["tokens"] = [
+            {"name": named.name, "token": str(named.token)} for named in config.control.named_tokens
+        ]
     return {"accounts": accounts, **sections}
 
 

@@ -3,18 +3,24 @@
 ExporterError                        reason: the metric label, bounded
 ├── ConfigError                      names file, key and rule; exit 2
 ├── StateError                       unreadable state: set aside, start cold, warn once
-└── CloudError(endpoint)             kind: the `kind` label of enphase_ev_api_errors_total
-    ├── Unreachable                  DNS, connect, timeout           retry, backoff
-    ├── Unavailable                  5xx, maintenance HTML           retry, backoff
-    ├── RateLimited(retry_after)     429                             wait; header honoured, capped
-    ├── Rejected                     another 4xx                     long wait: asking again does not help
-    ├── NotOffered                   403/404 on an optional endpoint ask again much later; not a failure
-    ├── UnexpectedPayload            not what parse.py knows         no retry; keep last snapshot
-    └── AuthError
-        ├── LoginExpired             401 / login page with 200       one renewal, one replay, reads only
-        ├── BadCredentials           refused                         stop; no further login until changed
-        ├── MfaRequired              a person is needed              stop; message says which command
-        └── TooManyLogins            account limit or lock           cool down, long
+├── CloudError(endpoint)             kind: the `kind` label of enphase_ev_api_errors_total
+│   ├── Unreachable                  DNS, connect, timeout           retry, backoff
+│   ├── Unavailable                  5xx, maintenance HTML           retry, backoff
+│   ├── RateLimited(retry_after)     429                             wait; header honoured, capped
+│   ├── Rejected                     another 4xx                     long wait: asking again does not help
+│   ├── NotOffered                   403/404 on an optional endpoint ask again much later; not a failure
+│   ├── UnexpectedPayload            not what parse.py knows         no retry; keep last snapshot
+│   └── AuthError
+│       ├── LoginExpired             401 / login page with 200       one renewal, one replay, reads only
+│       ├── BadCredentials           refused                         stop; no further login until changed
+│       ├── MfaRequired              a person is needed              stop; message says which command
+│       └── TooManyLogins            account limit or lock           cool down, long
+└── CommandError                     a command to a charger that was not done
+    ├── CommandInvalid               not a command for this charger  400; says what is allowed
+    ├── UnknownCharger               no such charger or site         404
+    ├── CommandPostponed(retry_after) our limit, or the cloud's 429  429; later
+    ├── CommandRefused(status, code) provably not applied            502; report
+    └── CommandUnconfirmed           may have been applied           504; report; never replay
 
 A class exists when some handler does something different for it.
 """
@@ -116,3 +122,41 @@ class MfaRequired(AuthError):
 
 class TooManyLogins(AuthError):
     """The account is blocked, or has too many active sessions."""
+
+
+class CommandError(ExporterError):
+    """A command that was not done; the message is for the one who gave it."""
+
+    reason = "command"
+
+
+class CommandInvalid(CommandError):
+    """Not a command for this charger; nothing was sent, and the message says what is allowed."""
+
+
+class UnknownCharger(CommandError):
+    """No charger, or site, of that name; nothing was sent."""
+
+
+class CommandPostponed(CommandError):
+    """Too many commands, or the cloud asks to wait; not applied, and may be given again later."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class CommandRefused(CommandError):
+    """The cloud answered, and the answer means that nothing was done.
+
+    `status` is its HTTP status and `code` its errorMessageCode, empty where it gave none.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class CommandUnconfirmed(CommandError):
+    """No answer came: the command may or may not have been applied. It is never sent again by itself."""

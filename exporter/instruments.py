@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -63,7 +63,14 @@ BUILD_INFO = Instrument(
     ("version", "revision", "python_version"),
     "Version of the exporter and of the Python it runs on, always 1.",
 )
-INSTRUMENTS = (SCRAPE_DATA_AGE, PAYLOAD_PROBLEMS, REQUEST_DURATION, BUILD_INFO)
+CONTROL_COMMANDS = Instrument(
+    "enphase_ev_control_commands_total",
+    "counter",
+    ("command", "result"),
+    "Commands given through the control API, only while it is on: accepted, unconfirmed (accepted, and not "
+    "seen in status in time), noop, failed, refused (by the exporter; nothing was sent).",
+)
+INSTRUMENTS = (SCRAPE_DATA_AGE, PAYLOAD_PROBLEMS, REQUEST_DURATION, CONTROL_COMMANDS, BUILD_INFO)
 
 PROBLEM_ENDPOINTS = ("status", "summary", "charge_mode")
 """The endpoints whose answers are looked at field by field."""
@@ -106,6 +113,25 @@ class Instruments:
         for endpoint in PROBLEM_ENDPOINTS:
             for problem in PROBLEMS:
                 self._payload_problems.labels(endpoint, problem)
+        self._commands = _Part()
+        self._control_commands: Counter | None = None
+
+    def offer_control(self, commands: Iterable[str], results: Sequence[str]) -> None:
+        """Count commands from now on, each kind and result from 0."""
+        if self._control_commands is None:
+            about = CONTROL_COMMANDS
+            registry = self._commands.registry
+            self._control_commands = Counter(about.name, about.help, about.labels, registry=registry)
+            for command in commands:
+                for result in results:
+                    self._control_commands.labels(command, result)
+            self._commands.changed()
+
+    def command_ended(self, command: str, result: str) -> None:
+        """One command has been answered."""
+        if self._control_commands is not None:
+            self._control_commands.labels(command, result).inc()
+            self._commands.changed()
 
     def request_ended(self, endpoint: str, seconds: float) -> None:
         """One exchange with the cloud is over, whatever its outcome."""
@@ -122,7 +148,7 @@ class Instruments:
 
     def exposition(self, openmetrics: bool) -> bytes:
         """All of it in one format, without OpenMetrics' closing line."""
-        parts = (self._build, self._process, self._problems)
+        parts = (self._build, self._process, self._problems, self._commands)
         texts = [part.exposition(openmetrics) for part in parts]
         texts += (self._request_duration.exposition(), self._scrape_data_age.exposition())
         return "".join(texts).encode()

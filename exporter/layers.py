@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from exporter.errors import ConfigError
-from exporter.settings import ACCOUNT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Setting, variable
+from exporter.settings import (
+    ACCOUNT_SETTINGS,
+    PREFIX,
+    SECTIONS,
+    SETTINGS,
+    TOKEN_SETTINGS,
+    Setting,
+    variable,
+)
 
 FILE_VARIABLE = "ENPHASE_EV_CONFIG_FILE"
 
@@ -55,31 +63,50 @@ def _unknown(where: str, word: str, known: Iterable[str]) -> ConfigError:
     )
 
 
-def file_layers(path: Path, warnings: list[str]) -> tuple[Layer, list[Layer]]:
-    """What the file says: its sections, and each of its accounts."""
+class FileLayers(NamedTuple):
+    """What the file says: its sections, each of its accounts, each of control's named tokens."""
+
+    settings: Layer
+    accounts: list[Layer]
+    tokens: list[Layer]
+
+
+def file_layers(path: Path, warnings: list[str]) -> FileLayers:
+    """Everything the file says."""
     from exporter.document import load_document  # with its library a tenth of the start, and often no file
 
     document = _mapping(load_document(path), str(path))
-    accounts = document.pop("accounts", None) or []
+    accounts = _entries(document, "accounts", path, "accounts", ACCOUNT_SETTINGS)
+    tokens: list[Layer] = []
     spelled: Layer = {}
     for section, content in document.items():
         if section not in SECTIONS:
             raise _unknown(f"{path}: {section}", str(section), ("accounts", *SECTIONS))
-        for key, raw in _mapping(content, f"{path}: {section}").items():
+        fields = dict(_mapping(content, f"{path}: {section}"))
+        if section == "control":
+            tokens = _entries(fields, "tokens", path, "control.tokens", TOKEN_SETTINGS)
+        for key, raw in fields.items():
             spelled[f"{section}.{key}"] = Given(f"{path}: {section}.{key}", raw, path.parent)
-    if not isinstance(accounts, list):
-        raise ConfigError(f"{path}: accounts: expected a list, each account begun with a dash")
-    settings = _layer(spelled, SETTINGS)
-    of_accounts = [_account_layer(path, f"accounts[{i}]", account) for i, account in enumerate(accounts)]
-    if any(_holds_secret(layer) for layer in (settings, *of_accounts)):
+    layers = FileLayers(_layer(spelled, SETTINGS), accounts, tokens)
+    if any(_holds_secret(layer) for layer in (layers.settings, *accounts, *tokens)):
         warnings += readable_by_others(path)
-    return settings, of_accounts
+    return layers
 
 
-def _account_layer(path: Path, place: str, account: object) -> Layer:
-    entries = _mapping(account, f"{path}: {place}").items()
-    spelled = {str(key): Given(f"{path}: {place}.{key}", raw, path.parent) for key, raw in entries}
-    return _layer(spelled, ACCOUNT_SETTINGS)
+def _entries(
+    fields: dict[Any, Any], key: str, path: Path, place: str, settings: Iterable[Setting]
+) -> list[Layer]:
+    """Take a list of entries out of what holds it."""
+    entries = fields.pop(key, None) or []
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path}: {place}: expected a list, each entry begun with a dash")
+    return [_entry_layer(path, f"{place}[{i}]", entry, settings) for i, entry in enumerate(entries)]
+
+
+def _entry_layer(path: Path, place: str, entry: object, settings: Iterable[Setting]) -> Layer:
+    fields = _mapping(entry, f"{path}: {place}").items()
+    spelled = {str(key): Given(f"{path}: {place}.{key}", raw, path.parent) for key, raw in fields}
+    return _layer(spelled, settings)
 
 
 def _holds_secret(layer: Layer) -> bool:

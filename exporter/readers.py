@@ -79,18 +79,18 @@ def count(text: str) -> int:
     return int(text)
 
 
-def control_switch(text: str) -> bool:
-    """False: a control API that is asked for and not there must not go unnoticed."""
+def switch(text: str) -> bool:
+    """On or off."""
     if text not in ("true", "false"):
         raise ValueError("true or false")
-    if text == "true":
-        raise ValueError("false, because control is not in this version yet")
-    return False
+    return text == "true"
 
 
 def web_config_file(text: str) -> Path:
-    """Refuse: TLS and passwords that are asked for and not there must not go unnoticed."""
-    raise ValueError("no such setting, because this version does not support TLS and passwords yet")
+    """A file in exporter-toolkit's format; `web_config.load_web_file` reads it."""
+    if not text.strip():
+        raise ValueError("a web config file")
+    return Path(text)
 
 
 def account_name(text: str) -> str:
@@ -98,6 +98,13 @@ def account_name(text: str) -> str:
     if not text.strip() or "@" in text or not text.isprintable():
         raise ValueError("a short name without @, because it becomes the account label")
     return text.strip()
+
+
+def token_name(text: str) -> str:
+    """Who gave a command, in the log."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text):
+        raise ValueError("a short name of letters, digits, dots, dashes and underscores")
+    return text
 
 
 def email(text: str) -> str:

@@ -46,6 +46,7 @@ _duration = readers.duration
 _timeout = partial(readers.duration, least=1.0, most=120.0)
 _align = partial(readers.choice, of=("scrape", "clock", "none"))
 _stream = partial(readers.choice, of=("never", "on_command", "on_change", "while_charging"))
+_amps = partial(readers.choice, of=("next_session", "restart", "refuse"))
 _level = partial(readers.choice, of=("debug", "info", "warning", "error"))
 _form = partial(readers.choice, of=("logfmt", "json"))
 
@@ -65,8 +66,12 @@ SETTINGS = (
     Setting("web.listen_address", "listen_addresses", readers.listen_address, "repeatable", many=True),
     Setting("web.telemetry_path", "telemetry_path", readers.telemetry_path, "path of the metrics"),
     Setting("web.config_file", "config_file", readers.web_config_file, "file with TLS and users"),
-    Setting("control.enabled", "enabled", readers.control_switch, "offer the control API"),
+    Setting("control.enabled", "enabled", readers.switch, "offer the control API"),
     Setting("control.token", "token", readers.token, "bearer token of control", secret=True, private=True),
+    Setting("control.command_limit", "command_limit", readers.count, "commands to one charger in a window"),
+    Setting("control.command_limit_window", "command_limit_window_seconds", _duration, "that window"),
+    Setting("control.dry_run", "dry_run", readers.switch, "answer what would be sent, and send nothing"),
+    Setting("control.amps_while_charging", "amps_while_charging", _amps, "what new amps do to a session"),
     Setting("log.level", "level", _level, "debug, info, warning or error"),
     Setting("log.format", "format", _form, "logfmt or json"),
 )
@@ -78,6 +83,10 @@ ACCOUNT_SETTINGS = (
     Setting("cookie", "cookie", readers.secret, secret=True, private=True),
     Setting("access_token", "access_token", readers.secret, secret=True, private=True),
     Setting("sites", "sites", readers.site_id, many=True),
+)
+TOKEN_SETTINGS = (
+    Setting("name", "name", readers.token_name),
+    Setting("token", "token", readers.token, secret=True, private=True),
 )
 SECTIONS = tuple(dict.fromkeys(setting.key.partition(".")[0] for setting in SETTINGS))
 
@@ -92,7 +101,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         more: dict[str, Any] = {"metavar": setting.field.rpartition("_")[2].upper()} | quiet
         if setting.many:
             more["action"] = "append"
-        if setting.read is readers.control_switch:
+        if setting.read is readers.switch:
             more = {"action": argparse.BooleanOptionalAction} | quiet
         parser.add_argument(setting.flag, dest=setting.spellings[-1], help=setting.help, **more)
 

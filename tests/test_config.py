@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import config, readers
-from exporter.config import AccountConfig, Config, PollConfig, Secret
+from exporter.config import AccountConfig, Config, ControlConfig, PollConfig, Secret
 from exporter.errors import ConfigError
-from exporter.settings import ACCOUNT_SETTINGS, SETTINGS, variable
+from exporter.settings import ACCOUNT_SETTINGS, SETTINGS, TOKEN_SETTINGS, variable
 
 ROOT = Path(__file__).parent.parent
 BAD_CONFIGS = sorted((Path(__file__).parent / "bad_configs").glob("*.yml"))
@@ -67,7 +67,7 @@ def test_the_example_config_names_every_key() -> None:
     uncommented = re.sub(r"^( *)# (?=\w+_file:)", r"\1", example, flags=re.MULTILINE)
     document = yaml.safe_load(uncommented)
     keys = {f"{section}.{key}" for section in document if section != "accounts" for key in document[section]}
-    assert keys == {setting.spellings[-1] for setting in SETTINGS}
+    assert keys == {setting.spellings[-1] for setting in SETTINGS} | {"control.tokens"}
     assert set(document["accounts"][0]) == {setting.spellings[-1] for setting in ACCOUNT_SETTINGS}
     for setting in (*SETTINGS, *ACCOUNT_SETTINGS):
         if setting.secret:
@@ -113,10 +113,12 @@ def test_every_key_can_be_given_as_a_variable() -> None:
         "poll.stale_after": "1h30m", "poll.max_requests_per_hour": "100", "poll.live_stream": "never",
         "cloud.base_url": "https://a.example", "cloud.entrez_url": "https://b.example/",
         "state.path": "/var/lib/x", "web.listen_address": "[::1]:1, 127.0.0.1:2", "web.telemetry_path": "/m",
-        "control.enabled": "false", "control.token": "0123456789abcdef", "log.level": "debug",
-        "log.format": "json",
+        "web.config_file": "/etc/web.yml",
+        "control.enabled": "true", "control.token": "0123456789abcdef", "control.command_limit": "3",
+        "control.command_limit_window": "1m", "control.dry_run": "true",
+        "control.amps_while_charging": "refuse", "log.level": "debug", "log.format": "json",
     }  # fmt: skip
-    assert set(texts) == {setting.key for setting in SETTINGS} - {"web.config_file"}
+    assert set(texts) == {setting.key for setting in SETTINGS}
     environ = LOGIN | {variable(key): text for key, text in texts.items()}
     read, _ = config.load(None, environ, {})
     assert read.poll == PollConfig(
@@ -133,7 +135,15 @@ def test_every_key_can_be_given_as_a_variable() -> None:
     assert (read.cloud.base_url, read.cloud.entrez_url) == ("https://a.example", "https://b.example")
     assert read.state.path == Path("/var/lib/x")
     assert (read.web.listen_addresses, read.web.telemetry_path) == (("[::1]:1", "127.0.0.1:2"), "/m")
-    assert read.control.token == Secret("0123456789abcdef")
+    assert read.web.config_file == Path("/etc/web.yml")
+    assert read.control == ControlConfig(
+        enabled=True,
+        token=Secret("0123456789abcdef"),
+        command_limit=3,
+        command_limit_window_seconds=60,
+        dry_run=True,
+        amps_while_charging="refuse",
+    )
     assert (read.log.level, read.log.format) == ("debug", "json")
 
 
@@ -170,7 +180,7 @@ def test_no_flag_takes_a_secret_itself() -> None:
         ({"ENPHASE_EV_LOG_LEVEL": "loud"}, {}, 'ENPHASE_EV_LOG_LEVEL: got "loud", expected one of debug'),
         ({"ENPHASE_EV_SITES": "12,x"}, {}, 'ENPHASE_EV_SITES[1]: got "x", expected a site id'),
         ({}, {"log.level": "loud"}, '--log.level: got "loud", expected one of debug'),
-        ({}, {"web.config_file": "web.yml"}, "--web.config.file: "),
+        ({}, {"web.config_file": " "}, '--web.config.file: got " ", expected a web config file'),
         ({"ENPHASE_EV_SITE": "1"}, {}, "ENPHASE_EV_SITE: is not a setting, expected ENPHASE_EV_SITES "),
         ({"ENPHASE_EV_PORT": "9000"}, {}, "ENPHASE_EV_PORT: is not a setting, expected "),
         (
@@ -387,7 +397,8 @@ def test_secrets_compare_by_their_text() -> None:
 
 
 def test_the_effective_config_is_fit_to_be_shown(tmp_path: Path) -> None:
-    read = loaded(ACCOUNT + "control: {token: 0123456789abcdef}\npoll: {stale_after: 1h30m}\n", tmp_path)
+    control = "control: {token: 0123456789abcdef, tokens: [{name: evcc, token: fedcba9876543210}]}\n"
+    read = loaded(ACCOUNT + control + "poll: {stale_after: 1h30m}\n", tmp_path)
     shown = config.masked(replace(read, state=config.StateConfig(path=Path("/var/lib/x"))))
     assert shown["accounts"] == [
         {
@@ -403,14 +414,48 @@ def test_the_effective_config_is_fit_to_be_shown(tmp_path: Path) -> None:
     assert shown["poll"]["stale_after"] == "1h30m"
     assert shown["poll"]["max_requests_per_hour"] == 600
     assert shown["web"] == {"listen_address": [":10055"], "telemetry_path": "/metrics", "config_file": None}
-    assert shown["control"] == {"enabled": False, "token": "**********"}
+    assert shown["control"] == {
+        "enabled": False,
+        "token": "**********",
+        "command_limit": 10,
+        "command_limit_window": "10m",
+        "dry_run": False,
+        "amps_while_charging": "next_session",
+        "tokens": [{"name": "evcc", "token": "**********"}],
+    }
     assert shown["state"] == {"path": "/var/lib/x"}
     assert "0123456789abcdef" not in yaml.safe_dump(shown)
+    assert "fedcba9876543210" not in yaml.safe_dump(shown)
 
 
-def test_private_texts_are_the_secrets_and_the_addresses() -> None:
-    read, _ = config.load(None, LOGIN | {"ENPHASE_EV_CONTROL_TOKEN": "0123456789abcdef"}, {})
-    assert set(config.private_texts(read)) == {"owner@example.com", "correct horse", "0123456789abcdef"}
+def test_private_texts_are_the_secrets_and_the_addresses(tmp_path: Path) -> None:
+    control = "control: {token: 0123456789abcdef, tokens: [{name: evcc, token: fedcba9876543210}]}\n"
+    texts = config.private_texts(loaded(ACCOUNT + control, tmp_path))
+    assert set(texts) == {"owner@example.com", "correct horse", "0123456789abcdef", "fedcba9876543210"}
+
+
+def test_several_tokens_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    written(tmp_path, "fedcba9876543210\n", "evcc")
+    tokens = "[{name: evcc, token_file: evcc}, {name: home-assistant, token: 0011223344556677}]"
+    read = loaded(ACCOUNT + f"control: {{enabled: true, tokens: {tokens}}}\n", tmp_path)
+    assert read.control.tokens == (
+        ("evcc", Secret("fedcba9876543210")),
+        ("home-assistant", Secret("0011223344556677")),
+    )
+    with_one_more = replace(read.control, token=Secret("0123456789abcdef"))
+    assert [name for name, _ in with_one_more.tokens] == ["default", "evcc", "home-assistant"]
+
+
+def test_control_in_the_environment_without_a_token_is_refused_by_its_variable() -> None:
+    message = refusal(None, LOGIN | {"ENPHASE_EV_CONTROL_ENABLED": "true"})
+    assert message.startswith("ENPHASE_EV_CONTROL_ENABLED: control is on without a token, expected control")
+
+
+def test_a_named_token_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    path = written(tmp_path, ACCOUNT + "control: {tokens: [{name: evcc, token_file: evcc}]}\n")
+    written(tmp_path, "fedcba9876543210", "evcc").chmod(0o644)
+    _, warnings = config.load(path, {}, {})
+    assert [warning for warning in warnings if "evcc" in warning] == list(warnings) != []
 
 
 def test_a_listen_address_is_split_as_sockets_want_it() -> None:
@@ -430,6 +475,6 @@ def test_a_duration_is_read_as_it_is_written(milliseconds: int) -> None:
 
 @given(st.text() | st.from_regex(r"\A[0-9hms.]{0,12}\Z"))
 def test_no_text_whatever_breaks_a_reader(text: str) -> None:
-    for setting in (*SETTINGS, *ACCOUNT_SETTINGS):
+    for setting in (*SETTINGS, *ACCOUNT_SETTINGS, *TOKEN_SETTINGS):
         with contextlib.suppress(ValueError):
             setting.read(text)

@@ -69,6 +69,23 @@ def test_a_payload_problem_counts_after_it_was_exposed_before(instruments: Instr
     assert found["enphase_ev_payload_problems_total", key] == 1.0
 
 
+def test_commands_count_from_zero_once_control_is_offered_and_are_absent_before(
+    instruments: Instruments,
+) -> None:
+    assert b"enphase_ev_control_commands_total" not in instruments.exposition(openmetrics=False)
+    instruments.command_ended("stop", "accepted")
+    instruments.offer_control(("start", "stop"), ("accepted", "failed"))
+    instruments.command_ended("stop", "failed")
+    instruments.offer_control(("start", "stop"), ("accepted", "failed"))
+    found = values(instruments.exposition(openmetrics=False))
+    counts = {labels: value for (name, labels), value in found.items() if "control_commands" in name}
+    assert counts == {
+        (("command", command), ("result", result)): float((command, result) == ("stop", "failed"))
+        for command in ("start", "stop")
+        for result in ("accepted", "failed")
+    }
+
+
 def test_a_request_is_in_the_histogram_of_its_endpoint(instruments: Instruments) -> None:
     instruments.exposition(openmetrics=False)
     instruments.request_ended("status", 0.3)

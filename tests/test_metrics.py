@@ -56,6 +56,7 @@ CONTRACT = {
     "enphase_ev_polls_total": ("counter", ("site_id", "result")),
     "enphase_ev_scrape_interval_seconds": ("gauge", ()),
     "enphase_ev_scrape_data_age_seconds": ("histogram", ()),
+    "enphase_ev_control_commands_total": ("counter", ("command", "result")),
     "enphase_ev_payload_problems_total": ("counter", ("endpoint", "problem")),
     "enphase_ev_api_requests_total": ("counter", ("account", "endpoint", "code")),
     "enphase_ev_api_errors_total": ("counter", ("account", "endpoint", "kind")),
