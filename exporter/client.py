@@ -6,6 +6,7 @@ headers. Optional endpoints never do: one of them answering 401 at every poll is
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -20,12 +21,13 @@ from exporter.parse import (
     parse_status,
     parse_summary,
 )
-from exporter.transport import Answer, Request, Transport
+from exporter.transport import Answer, NotSent, Request, Transport, error_of
 
 T = TypeVar("T")
 
 # Endpoints this version asks; their label sets start at 0.
 ENDPOINTS = ("login", "token", "sites", "status", "summary", "charge_mode")
+WRITE_ENDPOINTS = ("start_charging", "stop_charging", "trigger_message", "set_charge_mode")
 
 _STATUS_PATHS = (
     "service/evse_controller/{site}/ev_chargers/status",
@@ -63,23 +65,43 @@ class Client:
 
     async def fetch_charge_mode(self, site_id: str, serial: str) -> ChargeModePreference:
         """The charge mode the owner asked for; NotOffered where the scheduler does not know the charger."""
-        path = f"service/evse_scheduler/api/v1/iqevc/charging-mode/{site_id}/{serial}/preference"
+        site, charger = path_part(site_id), path_part(serial)
+        path = f"service/evse_scheduler/api/v1/iqevc/charging-mode/{site}/{charger}/preference"
         return await self._optional_read("charge_mode", path, site_id, parse_charge_mode, bearer=True)
 
     async def fetch_last_reported(self, site_id: str) -> Mapping[str, float]:
         """When each charger last reported, epoch seconds by serial."""
-        path = f"service/evse_controller/api/v2/{site_id}/ev_chargers/last_reported_at"
+        path = f"service/evse_controller/api/v2/{path_part(site_id)}/ev_chargers/last_reported_at"
         return await self._optional_read("last_reported", path, site_id, parse_last_reported)
 
     async def start_live_stream(self, site_id: str) -> LiveStream:
         """Ask for a burst of rapid updates."""
-        path = f"service/evse_controller/{site_id}/ev_chargers/start_live_stream"
+        path = f"service/evse_controller/{path_part(site_id)}/ev_chargers/start_live_stream"
         return await self._optional_read("live_stream", path, site_id, parse_live_stream)
 
     async def stop_live_stream(self, site_id: str) -> None:
         """End a burst of rapid updates; any 2xx is success."""
-        path = f"service/evse_controller/{site_id}/ev_chargers/stop_live_stream"
+        path = f"service/evse_controller/{path_part(site_id)}/ev_chargers/stop_live_stream"
         await self._optional_read("live_stream", path, site_id, lambda body: None)
+
+    async def write(self, endpoint: str, site_id: str, method: str, path: str, body: str | None) -> Answer:
+        """Send one write and give any answer as it is: nothing is renewed, and nothing sent again.
+
+        `path` begins with a slash, `body` is JSON. Raises NotSent where nothing went out, for want of a login
+        too; Unreachable or UnexpectedPayload where what came of it is unknown.
+        """
+        try:
+            headers = await self.auth.headers(_referer(site_id), bearer=True)
+        except CloudError as error:
+            raise NotSent(endpoint, str(error), status=error.status) from error
+        if body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        url = self._base_url.join(URL(path.removeprefix("/"), encoded=True))
+        request = Request(endpoint, method, url, headers, None if body is None else body.encode())
+        answer = await self.transport.write(request)
+        if error_of(request, answer) is None:
+            await self.auth.accepted(answer)
+        return answer
 
     async def _first_offered(
         self, endpoint: str, paths: tuple[str, ...], site_id: str, parse: Callable[[bytes], T]
@@ -89,7 +111,9 @@ class Client:
         missing: CloudError | None = None
         for path in (known, *(other for other in paths if other != known)):
             try:
-                result = await self._renewing_read(endpoint, path.format(site=site_id), site_id, parse)
+                result = await self._renewing_read(
+                    endpoint, path.format(site=path_part(site_id)), site_id, parse
+                )
             except Rejected as error:
                 if error.status != 404:
                     raise
@@ -146,5 +170,10 @@ class Client:
         return result
 
 
+def path_part(text: str) -> str:
+    """A serial or site id as one segment of a path: the cloud chooses it, and it may hold a slash or dots."""
+    return text if text.isascii() and text.isalnum() else quote(text, safe="").replace(".", "%2E")
+
+
 def _referer(site_id: str) -> str:
-    return f"web/{site_id}/today/graph/hours" if site_id else ""
+    return f"web/{path_part(site_id)}/today/graph/hours" if site_id else ""

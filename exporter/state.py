@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter import state_file
+from exporter import history, state_file
 from exporter.errors import StateError
+from exporter.history import History
 from exporter.model import ChargeMode, FinishedSession, Ledger
 from exporter.state_file import MIGRATIONS, NAME, Damaged, Migrations
 
@@ -44,6 +45,10 @@ _FINISHED = (
     f"SELECT {', '.join(_COLUMNS)} FROM finished_sessions "  # noqa: S608 names of our own columns
     "WHERE start_seconds >= :since AND start_seconds < :until AND (:serial IS NULL OR serial = :serial) "
     "ORDER BY start_seconds, site_id, serial"
+)
+_NEWEST = (
+    f"SELECT {', '.join(_COLUMNS)} FROM finished_sessions "  # noqa: S608 names of our own columns
+    "ORDER BY start_seconds DESC, site_id, serial LIMIT ?"
 )
 
 
@@ -92,6 +97,10 @@ class State:
         needed when the disk is back.
         """
         await self._in_thread(partial(self._write, partial(_save, ledgers=ledgers, finished=finished)))
+
+    async def history(self, recent_sessions: int) -> History:
+        """The last day of every charger, and the newest sessions; raises StateError."""
+        return await self._in_thread(partial(self._read, partial(_history, recent_sessions=recent_sessions)))
 
     async def finished_sessions(
         self,
@@ -289,6 +298,13 @@ def _save(
     with state_file.transaction(database):
         database.executemany(_SAVE_LEDGER, ledger_rows)
         database.executemany(_SAVE_FINISHED, finished_rows)
+        history.note(database, ledgers)
+
+
+def _history(database: sqlite3.Connection, recent_sessions: int) -> History:
+    rows = database.execute(_NEWEST, (recent_sessions,)).fetchall()
+    sessions = [_finished_session(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+    return History(history.read_slots(database), sessions)
 
 
 def _finished(

@@ -45,6 +45,17 @@ MIGRATIONS: Migrations = (
             mark INTEGER NOT NULL, by_person INTEGER NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE working_variants (
+            site_id TEXT NOT NULL, chain TEXT NOT NULL, variant INTEGER NOT NULL, PRIMARY KEY (site_id, chain)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        """CREATE TABLE history (
+            site_id TEXT NOT NULL, serial TEXT NOT NULL, slot INTEGER NOT NULL, energy_kwh REAL NOT NULL,
+            charging INTEGER NOT NULL, PRIMARY KEY (site_id, serial, slot)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 _CAUSES = {

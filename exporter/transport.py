@@ -1,5 +1,7 @@
 """One HTTP exchange with the cloud: throttle, time-out, status → error, counts; never retries.
 
+No write is sent twice: aiohttp by itself repeats a PUT whose connection was lost, and is kept from it.
+
 Redirects are not followed: a redirect is an answer like any other, and following one would carry cookies
 and tokens to wherever it points.
 """
@@ -39,6 +41,10 @@ _HTML_MARKERS = (b"<!doctype html", b"<html")
 _LOGIN_MARKERS = (b"/login/login", b'type="password"', b"window.optanonwrapper", b"var otlang", b"one trust")
 # Outage pages may carry one of these too; only together do they mean the login page.
 _WEAK_LOGIN_MARKERS = (b"x-ua-compatible", b"enphaseenergy.com")
+
+
+class NotSent(Unreachable):
+    """The cloud was not reached at all, so that it cannot have done anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,13 @@ class Transport:
         async with self._slots:
             return await self._timed_exchange(request)
 
+    async def write(self, request: Request) -> Answer:
+        """Exchange outside every limit, as a stop must not wait for slow reads; return any answer as it is.
+
+        Raises NotSent; without an answer, or with one too large to read, Unreachable or UnexpectedPayload.
+        """
+        return self.counted(request, await self._timed_exchange(request))
+
     async def _timed_exchange(self, request: Request) -> Answer:
         self._sent()
         started = self._clock()
@@ -145,7 +158,8 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             self._unanswered(request.endpoint, "connection")
             # The class says what happened; the text of the error may hold an address with a query.
-            raise Unreachable(request.endpoint, f"no connection ({type(error).__name__})") from None
+            lost = NotSent if isinstance(error, aiohttp.ClientConnectorError) else Unreachable
+            raise lost(request.endpoint, f"no connection ({type(error).__name__})") from None
         self._timed(request.endpoint, self._clock() - started)
         self.tally.answered(request.endpoint, answer.status)
         return answer
@@ -158,6 +172,9 @@ class Transport:
             data=request.body,
             timeout=self._timeout,
             allow_redirects=False,
+            # Else aiohttp names the type of a body that is not there.
+            skip_auto_headers=("Content-Type",) if request.body is None else None,
+            middlewares=() if request.method == "GET" else (_only_once,),
         ) as response:
             body = await _limited_body(request.endpoint, response)
             return Answer(
@@ -249,6 +266,18 @@ def _http_date(text: str) -> float | None:
     except ValueError:
         return None
     return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+
+
+async def _only_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Turn the errors on which aiohttp sends a PUT or DELETE again into one on which it does not."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(type(error).__name__) from error
 
 
 async def _limited_body(endpoint: str, response: aiohttp.ClientResponse) -> bytes:

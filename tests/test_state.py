@@ -15,7 +15,8 @@ import pytest
 from msgspec import structs
 
 from exporter.errors import StateError
-from exporter.model import ChargeMode
+from exporter.history import Slot
+from exporter.model import ChargeMode, Ledger
 from exporter.state import State, read_sessions
 from exporter.state_file import MIGRATIONS, connect_to_write
 from tests.state_folder import FINISHED, KEY, LEDGER, NOW, changed_by_hand, opened, saved
@@ -351,3 +352,14 @@ def test_reading_sessions_where_there_is_no_state_says_so(name: str, tmp_path: P
         StateError, match=r"no exporter has kept its state here; name its folder with --state\.path"
     ):
         read_sessions(tmp_path / name)
+
+
+async def test_the_page_reads_the_last_day_and_the_newest_sessions(tmp_path: Path) -> None:
+    sessions = [replace(FINISHED, start_seconds=FINISHED.start_seconds + 3600 * n) for n in range(3)]
+    async with opened(tmp_path) as state:
+        for energy_kwh, at in ((1.0, 900.0), (2.0, 1800.0)):
+            ledger = Ledger(0.0, energy_kwh=energy_kwh, at_seconds=at, charging=True)
+            await state.save([(*KEY, ledger)], sessions)
+        history = await state.history(2)
+    assert history.slots == {KEY: [Slot(1, 1.0, True), Slot(2, 2.0, True)]}
+    assert history.sessions == [sessions[2], sessions[1]]
