@@ -10,8 +10,8 @@ from yarl import URL
 
 from exporter.asking import PolledAccount, PollSettings
 from exporter.auth import Auth, Credentials, Store
-from exporter.client import ENDPOINTS, Client
-from exporter.config import AccountConfig, Config, PollConfig, Secret
+from exporter.client import ENDPOINTS, WRITE_ENDPOINTS, Client
+from exporter.config import AccountConfig, Config, Secret, interval_floor_seconds
 from exporter.instruments import Instruments
 from exporter.kept_logins import NOTHING_KEPT, KeptLogin
 from exporter.login import Surfaces
@@ -44,12 +44,19 @@ def build_transport(
     """The exchanges of one account, timed by `instruments` and noted in its `window`."""
     return Transport(
         http,
-        Tally(ENDPOINTS),
+        Tally(endpoints_asked(config)),
         timeout_seconds=config.poll.request_timeout_seconds,
         sent=lambda: window.note(time.monotonic()),
         timed=instruments.request_ended,
         slots=slots,
     )
+
+
+def endpoints_asked(config: Config) -> tuple[str, ...]:
+    """The endpoints whose counters start at 0: those this config will have asked."""
+    control, live_stream = config.control.enabled, config.poll.live_stream
+    streams = control or live_stream in ("on_change", "while_charging")
+    return (*ENDPOINTS, *(("live_stream",) if streams else ()), *(WRITE_ENDPOINTS if control else ()))
 
 
 def surfaces_of(config: Config) -> Surfaces:
@@ -103,8 +110,10 @@ def revealed(secret: Secret | None) -> str | None:
     return None if secret is None else secret.reveal()
 
 
-def poll_settings(poll: PollConfig) -> PollSettings:
-    """The part of the `poll` section that the poller needs."""
+def poll_settings(config: Config) -> PollSettings:
+    """The part of the config that the poller needs."""
+    poll = config.poll
+    floor = interval_floor_seconds(config.cloud.base_url)
     return PollSettings(
         interval_seconds=poll.interval_seconds,
         idle_interval_seconds=poll.idle_interval_seconds,
@@ -113,4 +122,6 @@ def poll_settings(poll: PollConfig) -> PollSettings:
         align=poll.align,
         stale_after_seconds=poll.stale_after_seconds,
         max_requests_per_hour=poll.max_requests_per_hour,
+        live_stream=poll.live_stream,
+        burst_interval_seconds=min(poll.interval_seconds, max(floor, poll.interval_seconds / 2)),
     )

@@ -14,7 +14,7 @@ from exporter.client import Client
 from exporter.errors import CloudError, NotOffered, RateLimited, Rejected
 from exporter.model import Account, FinishedSession, Ledger, Problem
 from exporter.polled import NOT_OFFERED_PAUSE_SECONDS, Pace, PolledSite
-from exporter.schedule import Backoff, RequestWindow, backoff_after
+from exporter.schedule import HOUR_SECONDS, Backoff, RequestWindow, SiteLoad, backoff_after
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,6 +37,8 @@ class PollSettings:
     align: str = "scrape"
     stale_after_seconds: float = 300.0
     max_requests_per_hour: int = 600
+    live_stream: str = "on_command"  # never, on_command, on_change, while_charging
+    burst_interval_seconds: float = 15.0
 
 
 @dataclass(slots=True)
@@ -56,6 +58,23 @@ class PolledAccount:
     def renewed(self) -> "PolledAccount":
         """The same account for another poller: its login, counts and waits, but no sites yet."""
         return replace(self, sites=[], asked=False)
+
+    def free_at(self, now: float, budget_per_hour: int) -> float:
+        """The moment before which nothing of it may be asked: backoff, and the budget of the hour."""
+        return max(self.backoff.until_seconds, self.window.free_at(now, budget_per_hour))
+
+    def loads(self, settings: PollSettings) -> list[SiteLoad]:
+        """What each of its sites wants of the budget, by rank; bursts left out."""
+        summaries = HOUR_SECONDS / settings.summary_interval_seconds
+        charge_modes = HOUR_SECONDS / settings.charge_mode_interval_seconds
+        return [
+            site.load(
+                settings.interval_seconds,
+                settings.idle_interval_seconds,
+                summaries + len(site.chargers) * charge_modes,
+            )
+            for site in self.sites
+        ]
 
     def shown(self, now: float, budget_per_hour: int) -> Account:
         """The account as a scrape at `now` shows it."""
@@ -176,8 +195,7 @@ class Asking:
     ) -> T | None:
         """Ask an endpoint that has its own, slower pace, if it is due; None when it is not or failed."""
         now = self._clock()
-        allowed = account.window.free_at(now, self._settings.max_requests_per_hour)
-        if now < max(pace.next_seconds, allowed, account.backoff.until_seconds):
+        if now < max(pace.next_seconds, account.free_at(now, self._settings.max_requests_per_hour)):
             return None
         # The first answers come at once; the second ones spread the sites over the interval.
         first = endpoint not in site.times

@@ -31,7 +31,7 @@ from exporter.model import (
     Summary,
 )
 from exporter.readings import readings
-from exporter.schedule import AnswerTime, Backoff, SiteLoad
+from exporter.schedule import AnswerTime, Backoff, Burst, SiteLoad
 from exporter.scrapes import ScrapeLearner
 from exporter.session_energy import EnergyReading
 
@@ -92,6 +92,12 @@ class PolledSite:
     durable: dict[str, Ledger] = field(default_factory=dict)  # the same as they are on disk: only these show
     unsaved_sessions: list[FinishedSession] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_soon: frozenset[str] | None = None  # a poll is wanted now, with these slow endpoints
+    polls_begun: int = 0
+    newest_ended: int = 0  # of the polls that began, by number
+    ended: asyncio.Event | None = None  # of the next poll that ends; only there while somebody waits
+    burst: Burst | None = None
+    next_burst_seconds: float = 0.0  # no live stream is asked for before
     live: Site | None = None
     _stale: Site | None = None
     _made: Made = field(default_factory=dict)
@@ -121,6 +127,38 @@ class PolledSite:
         """What this site wants of the account's request budget."""
         active = self.is_active
         return SiteLoad(interval if active else idle_interval, active, other_requests_per_hour)
+
+    @property
+    def is_charging(self) -> bool:
+        """Whether any charger is known to charge."""
+        return any(charger.charging for charger in self.chargers)
+
+    def ask_soon(self, endpoint: str) -> None:
+        """Want a poll as soon as may be, with a slow endpoint if one is named."""
+        self.asked_soon = (self.asked_soon or frozenset()) | {endpoint}
+        self.wake.set()
+
+    def poll_begins(self) -> None:
+        """Note that a poll begins, and make due what was asked for with it."""
+        self.polls_begun += 1
+        wanted, self.asked_soon = self.asked_soon or frozenset(), None
+        if "summary" in wanted:
+            self.summary.next_seconds = 0.0
+        if "charge_mode" in wanted:
+            for pace in self.charge_modes.values():
+                pace.next_seconds = 0.0
+
+    def poll_ended(self) -> None:
+        """Tell those who wait that a poll has ended."""
+        self.newest_ended = self.polls_begun
+        if self.ended is not None:
+            self.ended.set()
+            self.ended = None
+
+    def next_end(self) -> asyncio.Event:
+        """The event of the next end of a poll."""
+        self.ended = self.ended or asyncio.Event()
+        return self.ended
 
     def hurry(self, now: float, interval_seconds: float) -> None:
         """Let no slow endpoint wait longer than a reloaded config wants."""

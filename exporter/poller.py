@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from exporter.asking import Asking, PolledAccount, PollSettings, Save
-from exporter.errors import CloudError
-from exporter.model import Ledger, SiteEntry, Snapshot
+from exporter.bursts import Bursts
+from exporter.errors import CloudError, RateLimited
+from exporter.model import Ledger, LiveStream, Site, SiteEntry, Snapshot
 from exporter.polled import PolledSite
-from exporter.schedule import Backoff, plan_poll, stretched_intervals
+from exporter.schedule import Backoff, plan_poll
 from exporter.scrapes import ScrapeLearner
 from exporter.transport import CONCURRENT_READS
 
@@ -59,6 +60,7 @@ class Poller:
         self._asking = Asking(
             settings, save=save, problem=problem, clock=clock, wall_clock=wall_clock, random=random
         )
+        self._bursts = Bursts(settings, clock=clock, note_rate_limit=self._asking.note_rate_limit)
         self._ledgers = ledgers
         self._clock = clock
         self._wall_clock = wall_clock
@@ -93,6 +95,75 @@ class Poller:
         return [f"account {name}: its sites are not known yet" for name in unasked] + [
             f"site {site_id}: not polled yet" for site_id in unpolled
         ]
+
+    # -- what control needs ---------------------------------------------------------------------------------
+
+    def site(self, site_id: str) -> Site | None:
+        """What is known of a site, however old; None for one that is not polled."""
+        site = self.sites.get(site_id)
+        return None if site is None else site.live or site.publish()
+
+    def sites_of(self, serial: str) -> tuple[Site, ...]:
+        """Every site that has a charger of that serial."""
+        return tuple(
+            site.live or site.publish()
+            for site in self.sites.values()
+            if any(charger.serial == serial for charger in site.chargers)
+        )
+
+    def poll_soon(self, site_id: str, *, also: str = "") -> None:
+        """Start the site's next poll now, or after the one under way, but within backoff and budget.
+
+        `also` is "summary" or "charge_mode": that poll asks this endpoint too. Unknown sites pass.
+        """
+        if site_id in self.sites:
+            self.sites[site_id].ask_soon(also)
+
+    async def polled(self, site_id: str, within_seconds: float) -> Site | None:
+        """The site after the first poll that begins from now on, good or not; None if none ends in time."""
+        site = self.sites.get(site_id)
+        if site is None:
+            return None
+        wanted, deadline = site.polls_begun + 1, self._clock() + within_seconds
+        while site.newest_ended < wanted:
+            left = deadline - self._clock()
+            if left <= 0:
+                return None
+            await self._sleep(left, site.next_end())
+        return site.live
+
+    def backoff_seconds(self, site_id: str) -> float:
+        """How long the site's account must still wait after a 429; 0 when it need not, or is not known."""
+        if site_id not in self.sites:
+            return 0.0
+        return max(0.0, self._account_of(site_id).backoff.until_seconds - self._clock())
+
+    def rate_limited(self, site_id: str, retry_after_seconds: float | None) -> None:
+        """Make the site's account wait: somebody else's request for it met a 429."""
+        if site_id in self.sites:
+            error = RateLimited("control", "HTTP 429", retry_after_seconds=retry_after_seconds)
+            self._asking.note_rate_limit(self._account_of(site_id), error)
+
+    def begin_burst(self, site_id: str, seconds: float) -> None:
+        """Poll a site faster for so long: it was granted a live stream; a burst under way gets longer."""
+        if site_id in self.sites:
+            self._bursts.begin(self.sites[site_id], seconds)
+
+    def end_burst(self, site_id: str) -> None:
+        """Poll a site as ever again: its live stream has been stopped."""
+        if site_id in self.sites:
+            self._bursts.end(self.sites[site_id])
+
+    async def start_live_stream(self, site_id: str) -> LiveStream:
+        """Ask the cloud for a live stream; raises CloudError, and KeyError for a site that is not polled."""
+        return await self._bursts.start_live_stream(self.sites[site_id], self._account_of(site_id))
+
+    async def stop_live_stream(self, site_id: str) -> None:
+        """Ask the cloud to end a live stream; raises as `start_live_stream` does."""
+        await self._bursts.stop_live_stream(self.sites[site_id], self._account_of(site_id))
+
+    def _account_of(self, site_id: str) -> PolledAccount:
+        return self.accounts[self.sites[site_id].account]
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -162,27 +233,37 @@ class Poller:
     async def _run_site(self, site: PolledSite) -> None:
         account = self.accounts[site.account]
         while True:
-            await self._sleep_until(self._next_poll(site, account), site.wake)
-            # While this site slept another one may have been told to slow down.
-            while (allowed := self._allowed(site, account)) > self._clock():
-                await self._sleep_until(allowed, site.wake)
+            await self._wait_for_turn(site, account)
+            before = site.chargers
+            site.poll_begins()
             try:
                 await self._asking.poll(site, account)
+                await self._bursts.follow(site, account, before)
             except Exception:
                 # A bug of ours must neither look like a cloud outage nor end the other sites.
                 log.exception("poll broke", extra={"site_id": site.site_id})
                 site.poll_broke()
             site.publish()
+            site.poll_ended()
+
+    async def _wait_for_turn(self, site: PolledSite, account: PolledAccount) -> None:
+        moment = self._next_poll(site, account)
+        while moment > self._clock():
+            await self._sleep_until(moment, site.wake)
+            # Woken, it is wanted sooner or at another pace. If not, another site may have been told to slow
+            # down meanwhile.
+            plan = self._next_poll if site.wake.is_set() else self._allowed
+            moment = plan(site, account)
 
     def _next_poll(self, site: PolledSite, account: PolledAccount) -> float:
         now, settings = self._clock(), self._settings
-        site.interval_seconds = self._interval(site, account)
+        site.interval_seconds = self._bursts.interval_seconds(site, account)
         answer = site.answer_time.lead_seconds()
         apart = site.place * _POLL_COST_SECONDS
         scrapers = (*self._learner.scrapers(now), *site.learner.scrapers(now))
         planned = plan_poll(
             now=now,
-            last_poll_seconds=site.last_poll_seconds,
+            last_poll_seconds=None if site.asked_soon else site.last_poll_seconds,
             interval_seconds=site.interval_seconds,
             lead_seconds=answer * (1 + site.rank // CONCURRENT_READS) + apart,
             scrapers=scrapers,
@@ -190,32 +271,16 @@ class Poller:
             wall_offset_seconds=self._wall_clock() - now - apart,
         )
         allowed = self._allowed(site, account)
+        is_held = allowed > self._clock()
         held = allowed - (site.last_poll_seconds if site.last_poll_seconds is not None else now)
-        site.interval_in_force_seconds = max(site.interval_seconds, held)
+        site.interval_in_force_seconds = max(site.interval_seconds, held if is_held else 0.0)
         site.publish()
         return max(planned, allowed)
 
     def _allowed(self, site: PolledSite, account: PolledAccount) -> float:
         """The moment before which this site must not be asked: backoff, and the budget of the hour."""
-        return max(
-            site.backoff.until_seconds,
-            account.backoff.until_seconds,
-            account.window.free_at(self._clock(), self._settings.max_requests_per_hour),
-        )
-
-    def _interval(self, site: PolledSite, account: PolledAccount) -> float:
-        """The status interval that the account's budget allows this site now."""
-        settings = self._settings
-        loads = [
-            other.load(
-                settings.interval_seconds,
-                settings.idle_interval_seconds,
-                3600 / settings.summary_interval_seconds
-                + len(other.chargers) * 3600 / settings.charge_mode_interval_seconds,
-            )
-            for other in account.sites
-        ]
-        return stretched_intervals(loads, settings.max_requests_per_hour)[site.rank]
+        free = account.free_at(self._clock(), self._settings.max_requests_per_hour)
+        return max(site.backoff.until_seconds, free)
 
     def wake(self, account_name: str) -> None:
         """Poll the sites of an account now, whatever they wait for: a person has changed something."""

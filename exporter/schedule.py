@@ -7,7 +7,7 @@ such a time gives the wall clock.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import ceil, floor, inf
 
@@ -15,6 +15,8 @@ from exporter.scrapes import Scraper
 
 HOUR_SECONDS = 3600.0
 MOST_IDLE_STRETCH = 4.0
+LONGEST_BURST_SECONDS = 900.0
+SHORTEST_BURST_PERIOD_SECONDS = 60.0
 
 # Shares of the interval. CLOCK_SLIP: a poll this late for its wall clock multiple still belongs to it.
 # SLIP_TOLERANCE: whole scrape periods this close to whole intervals count as equal to them.
@@ -296,6 +298,55 @@ def stretched_intervals(loads: Sequence[SiteLoad], budget_per_hour: float) -> tu
         idle_stretch = min(needed, MOST_IDLE_STRETCH)
     stretch = max(1.0, (active + idle / idle_stretch) / available)
     return tuple(load.interval_seconds * stretch * (1.0 if load.active else idle_stretch) for load in loads)
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A while in which a site is polled faster because the cloud granted a live stream."""
+
+    began_seconds: float
+    until_seconds: float
+    granted_seconds: float
+    while_charging: bool = False  # it is over as soon as nothing charges
+
+    def load(self, ordinary: SiteLoad, interval_seconds: float) -> SiteLoad:
+        """What its site wants meanwhile: faster polls, and a start and a stop for each grant."""
+        period = max(self.granted_seconds, SHORTEST_BURST_PERIOD_SECONDS)
+        return replace(
+            ordinary,
+            interval_seconds=min(ordinary.interval_seconds, interval_seconds),
+            other_requests_per_hour=ordinary.other_requests_per_hour + 2 * HOUR_SECONDS / period,
+        )
+
+
+def granted(burst: Burst | None, now: float, seconds: float, *, while_charging: bool = False) -> Burst:
+    """The burst after one more grant: a new one, or the one under way made longer and never shorter."""
+    seconds = min(seconds, LONGEST_BURST_SECONDS)
+    if burst is None or burst.until_seconds <= now:
+        return Burst(now, now + seconds, seconds, while_charging)
+    until = max(burst.until_seconds, now + seconds)
+    return Burst(burst.began_seconds, until, seconds, while_charging and burst.while_charging)
+
+
+def bursts_that_fit(
+    loads: Sequence[SiteLoad], bursts: Sequence[tuple[int, SiteLoad]], budget_per_hour: float
+) -> frozenset[int]:
+    """Which bursts, (place among the loads, load meanwhile), fit into what the budget leaves.
+
+    Those named first are served first. None makes an interval of its account stretch.
+    """
+    left = budget_per_hour - sum(map(_requests_per_hour, loads))
+    fitting = set()
+    for place, load in bursts:
+        more = _requests_per_hour(load) - _requests_per_hour(loads[place])
+        if more <= left:
+            fitting.add(place)
+            left -= more
+    return frozenset(fitting)
+
+
+def _requests_per_hour(load: SiteLoad) -> float:
+    return HOUR_SECONDS / load.interval_seconds + load.other_requests_per_hour
 
 
 class RequestWindow:
