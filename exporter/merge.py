@@ -220,6 +220,7 @@ def joined(
         charging_level_amperes=status.charging_level_amperes,
         min_amperes=about.min_amperes,
         max_amperes=about.max_amperes,
+        granularity_amperes=about.granularity_amperes,
         rated_amperes=about.rated_amperes,
         operating_voltage_volts=about.operating_voltage_volts,
         session_energy_kwh=None if reading is None else reading.energy_kwh,

@@ -324,6 +324,7 @@ class Charger:
     charging_level_amperes: float | None = None
     min_amperes: float | None = None
     max_amperes: float | None = None
+    granularity_amperes: float | None = None
     rated_amperes: float | None = None
     operating_voltage_volts: float | None = None
     session_energy_kwh: float | None = None

@@ -1,0 +1,510 @@
+"""Commands to one charger that meet: who is sent, in which order, and who is told what."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from exporter.command import Action, Command, Outcome, Result
+from exporter.errors import CommandError, CommandPostponed, CommandRefused, CommandUnconfirmed
+from exporter.lane import Lane
+from exporter.model import ChargeMode
+from exporter.writes import Reply
+from tests.commanding import BUSY, CHARGING, IDLE, OTHER, SERIAL, SITE, STOPPED, Commanding, commanding
+
+NOOP = Reply(Result.NOOP, "nothing to stop")
+
+
+def began(c: Commanding, action: Action, **told: Any) -> "asyncio.Task[Outcome]":
+    return asyncio.ensure_future(c.give(action, **told))
+
+
+async def failure(task: "asyncio.Task[Outcome]") -> CommandError:
+    with pytest.raises(CommandError) as failed:
+        await task
+    return failed.value
+
+
+async def until_done(c: Commanding, *tasks: "asyncio.Task[Outcome]") -> None:
+    await c.clock.settle()
+    while not all(task.done() for task in tasks):
+        await c.clock.jump()
+
+
+# -- the order of what is sent -----------------------------------------------------------------------------
+
+
+async def test_commands_to_one_charger_are_sent_one_after_the_other_in_the_order_given() -> None:
+    c = commanding()
+    c.writes.takes_seconds = 3.0
+    await c.clock.finished(
+        c.give(Action.START, wait_seconds=0),
+        c.give(Action.TRIGGER, message="Heartbeat"),
+        c.give(Action.STOP, wait_seconds=0),
+    )
+    assert c.kinds == ["start", "trigger", "stop"]
+    assert c.writes.sent_seconds == [1000.0, 1003.0, 1006.0]
+
+
+async def test_commands_to_two_chargers_do_not_wait_for_each_other() -> None:
+    c = commanding(IDLE, replace(IDLE, site_id=OTHER))
+    c.writes.takes_seconds = 3.0
+    await c.clock.finished(
+        c.give(Action.START, site_id=SITE, wait_seconds=0),
+        c.give(Action.START, site_id=OTHER, wait_seconds=0),
+    )
+    assert c.writes.sent_seconds == [1000.0, 1000.0]
+
+
+async def test_a_stop_does_not_wait_for_a_start_to_be_confirmed() -> None:
+    c = commanding()
+    start = began(c, Action.START)
+    await c.clock.run_for(7)
+    stop = began(c, Action.STOP)
+    await c.clock.run_for(1)
+    assert start.done()
+    assert start.result().result is Result.ACCEPTED
+    assert start.result().confirmed is False
+    assert "superseded by a newer command" in start.result().detail
+    assert c.writes.sent_seconds == [1000.0, 1007.0]
+    await until_done(c, stop)
+    assert c.given == [("start", "unconfirmed"), ("stop", "accepted")]
+
+
+async def test_a_start_that_waits_for_its_turn_is_not_sent_after_a_stop_was_given() -> None:
+    c = commanding()
+    c.writes.takes_seconds = 3.0
+    first = began(c, Action.TRIGGER, message="Heartbeat")
+    await c.clock.settle()
+    start = began(c, Action.START)
+    await c.clock.settle()
+    stop = began(c, Action.STOP, wait_seconds=0)
+    await until_done(c, first, start, stop)
+    assert c.kinds == ["trigger", "stop"]
+    assert "it was not sent" in str(await failure(start))
+    assert ("start", "refused") in c.given
+
+
+async def test_a_stop_passes_the_limit_to_overtake_a_start_that_waits_for_its_turn() -> None:
+    c = commanding(command_limit=2)
+    c.writes.takes_seconds = 3.0
+    first = began(c, Action.TRIGGER, message="Heartbeat")
+    start = began(c, Action.START)
+    await c.clock.settle()
+    stop = began(c, Action.STOP, wait_seconds=0)
+    await until_done(c, first, start, stop)
+    assert c.kinds == ["trigger", "stop"]
+    assert isinstance(await failure(start), CommandRefused)
+
+
+async def test_a_start_after_a_stop_is_sent_after_it() -> None:
+    c = commanding(BUSY)
+    stop = began(c, Action.STOP)
+    await c.clock.settle()
+    start = began(c, Action.START)
+    await until_done(c, stop, start)
+    assert c.kinds == ["stop", "start"]
+    assert "superseded" in stop.result().detail
+
+
+async def test_a_message_does_not_end_the_wait_of_a_start() -> None:
+    c = commanding()
+    c.polling.at(15, **CHARGING)
+    start = began(c, Action.START)
+    await c.clock.run_for(7)
+    await c.run(Action.TRIGGER, message="Heartbeat")
+    await until_done(c, start)
+    assert start.result().confirmed is True
+
+
+async def test_a_newer_charge_mode_ends_the_wait_for_the_older_one_but_not_that_of_a_start() -> None:
+    c = commanding()
+    c.polling.at(60, **CHARGING)
+    start = began(c, Action.START)
+    older = began(c, Action.CHARGE_MODE, mode=ChargeMode.GREEN_CHARGING)
+    await c.clock.run_for(7)
+    newer = began(c, Action.CHARGE_MODE, mode=ChargeMode.SMART_CHARGING)
+    await until_done(c, start, older, newer)
+    assert "superseded" in older.result().detail
+    assert start.result().confirmed is True
+
+
+async def test_the_last_command_is_the_one_that_was_sent_last() -> None:
+    c = commanding()
+    start = began(c, Action.START)
+    await c.clock.run_for(7)
+    stop = began(c, Action.STOP)
+    await c.clock.run_for(1)
+    assert start.done()
+    last = c.control.last(SITE, SERIAL)
+    assert last is not None
+    assert last.action is Action.STOP
+    await until_done(c, stop)
+
+
+async def test_a_command_confirmed_late_is_not_the_last_one_again() -> None:
+    c = commanding()
+    c.polling.at(15, **CHARGING)
+    start = began(c, Action.START)
+    await c.clock.run_for(7)
+    await c.run(Action.TRIGGER, message="Heartbeat")
+    await until_done(c, start)
+    last = c.control.last(SITE, SERIAL)
+    assert last is not None
+    assert last.action is Action.TRIGGER
+
+
+async def test_a_command_awaiting_its_confirmation_is_kept_as_not_confirmed() -> None:
+    c = commanding()
+    start = began(c, Action.START)
+    await c.clock.run_for(7)
+    last = c.control.last(SITE, SERIAL)
+    assert last is not None
+    assert (last.action, last.result, last.confirmed) == (Action.START, Result.ACCEPTED, False)
+    await until_done(c, start)
+
+
+# -- what is queued in the cloud may still come ------------------------------------------------------------
+
+
+async def test_a_stop_is_not_confirmed_while_a_start_sent_before_may_still_come() -> None:
+    c = commanding()
+    await c.run(Action.START, wait_seconds=10)
+    stop = began(c, Action.STOP)
+    await until_done(c, stop)
+    assert stop.result().confirmed is True
+    assert c.clock() == pytest.approx(1000.1 + 90 + 0.3)
+
+
+async def test_a_start_that_comes_after_its_stop_was_sent_is_noticed() -> None:
+    c = commanding()
+    await c.run(Action.START, wait_seconds=10)
+    c.polling.at(30, **CHARGING)
+    stop = began(c, Action.STOP)
+    await until_done(c, stop)
+    assert stop.result().confirmed is False
+    assert "status shows: it is charging" in stop.result().detail
+
+
+async def test_a_start_that_was_seen_to_come_holds_up_its_stop_no_longer() -> None:
+    c = commanding()
+    await c.run(Action.START, wait_seconds=10)
+    c.polling.at(3, **CHARGING)
+    c.polling.at(15, **STOPPED)
+    assert (await c.run(Action.STOP)).confirmed is True
+    assert c.clock() < 1035
+
+
+async def test_a_confirmed_start_does_not_hold_up_a_stop() -> None:
+    c = commanding()
+    c.polling.at(1, **CHARGING)
+    await c.run(Action.START)
+    c.polling.at(1, **STOPPED)
+    assert (await c.run(Action.STOP)).confirmed is True
+    assert c.clock() < 1010
+
+
+async def test_a_start_confirmed_where_charging_was_not_known_before_does_not_hold_up_a_stop() -> None:
+    c = commanding(replace(IDLE, charging=None))
+    c.polling.at(1, **CHARGING)
+    await c.run(Action.START)
+    c.polling.at(1, **STOPPED)
+    assert (await c.run(Action.STOP)).confirmed is True
+    assert c.clock() < 1010
+
+
+async def test_a_car_that_charged_already_does_not_show_that_a_start_has_come() -> None:
+    c = commanding(BUSY)
+    await c.run(Action.START, wait_seconds=0)
+    c.polling.at(8, **STOPPED)
+    outcome = await c.run(Action.STOP, wait_seconds=60)
+    assert outcome.confirmed is False
+    assert "a start sent before may still take effect" in outcome.detail
+
+
+def test_a_status_from_before_a_stop_was_answered_does_not_show_that_it_has_come() -> None:
+    lane = Lane()
+    lane.sending(False, 1000.0, True)
+    lane.observed(False)
+    lane.answered(False, 1001.0, True)
+    assert lane.settled_seconds(True) == 1091.0
+    lane.observed(False)
+    assert lane.settled_seconds(True) < 0
+
+
+@pytest.mark.parametrize(
+    "answer", [CommandRefused("HTTP 503", status=503), Reply(Result.NOOP, "not plugged in")]
+)
+async def test_a_start_without_effect_does_not_hold_up_a_stop(answer: Exception | Reply) -> None:
+    c = commanding()
+    c.writes.answers["start"] = [answer]
+    await until_done(c, start := began(c, Action.START))
+    start.exception()
+    assert (await c.run(Action.STOP)).confirmed is True
+    assert c.clock() < 1010
+
+
+async def test_a_start_without_effect_leaves_the_one_before_it_to_come() -> None:
+    c = commanding()
+    c.writes.answers["start"] = [Reply(Result.ACCEPTED, ""), Reply(Result.NOOP, "not plugged in")]
+    await c.run(Action.START, wait_seconds=0)
+    await c.run(Action.START)
+    outcome = await c.run(Action.STOP, wait_seconds=60)
+    assert outcome.confirmed is False
+    assert "a start sent before may still take effect" in outcome.detail
+
+
+async def test_nothing_to_stop_is_not_believed_while_a_start_may_still_come() -> None:
+    c = commanding()
+    c.writes.answers |= {"start": [CommandUnconfirmed("no answer came")], "stop": [NOOP]}
+    await until_done(c, start := began(c, Action.START, wait_seconds=0))
+    assert isinstance(await failure(start), CommandUnconfirmed)
+    outcome = await c.run(Action.STOP)
+    assert (outcome.result, outcome.confirmed) == (Result.NOOP, False)
+    assert "a start sent before may still take effect" in outcome.detail
+
+
+async def test_a_start_is_not_confirmed_by_the_charging_that_a_stop_before_it_will_end() -> None:
+    c = commanding(BUSY)
+    await c.run(Action.STOP, wait_seconds=0)
+    c.polling.at(25, **STOPPED)
+    c.polling.at(60, **CHARGING)
+    assert (await c.run(Action.START)).confirmed is True
+    assert c.clock() > 1060
+
+
+# -- restart -----------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_stops_waits_for_it_and_starts_at_the_new_level() -> None:
+    c = commanding(BUSY)
+    c.polling.at(8, **STOPPED)
+    c.polling.at(35, **CHARGING, charging_level_amperes=16.0)
+    outcome = await c.run(Action.START, amps=16, restart=True)
+    assert c.writes.sent == [("stop",), ("start", 16, False)]
+    assert c.writes.sent_seconds == [1000.0, pytest.approx(1030.1)]
+    assert outcome.confirmed is True
+    assert outcome.detail == "charging was stopped first, to start at 16 A; status confirms it"
+    assert c.given == [("start", "accepted")]
+
+
+async def test_a_restart_waits_longer_for_a_charger_that_takes_longer_to_stop() -> None:
+    c = commanding(BUSY, amps_while_charging="restart")
+    c.polling.at(47, **STOPPED)
+    await c.run(Action.START, amps=16)
+    assert c.writes.sent_seconds == [1000.0, pytest.approx(1050.4)]
+
+
+async def test_a_restart_of_a_car_that_does_not_charge_is_a_start() -> None:
+    c = commanding(IDLE, amps_while_charging="restart")
+    await c.run(Action.START, amps=16, restart=True, wait_seconds=0)
+    assert c.kinds == ["start"]
+
+
+async def test_a_restart_whose_stop_is_not_seen_does_not_start() -> None:
+    c = commanding(BUSY)
+    await until_done(c, restart := began(c, Action.START, amps=16, restart=True))
+    error = await failure(restart)
+    assert isinstance(error, CommandRefused)
+    assert "the start was not sent: not confirmed within 90 s: status shows: it is charging" in str(error)
+    assert c.kinds == ["stop"]
+    assert c.given == [("start", "failed")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (CommandRefused("HTTP 503", status=503), CommandRefused),
+        (CommandPostponed("HTTP 429", retry_after_seconds=9), CommandPostponed),
+        (CommandUnconfirmed("no answer came"), CommandUnconfirmed),
+    ],
+)
+async def test_a_restart_whose_stop_fails_does_not_start(answer: Exception, kind: type[CommandError]) -> None:
+    c = commanding(BUSY)
+    c.writes.answers["stop"] = [answer]
+    await until_done(c, restart := began(c, Action.START, amps=16, restart=True))
+    error = await failure(restart)
+    assert type(error) is kind
+    assert "the start was not sent" in str(error)
+    assert c.kinds == ["stop"]
+
+
+@pytest.mark.parametrize(
+    "answer", [CommandRefused("HTTP 503", status=503), CommandUnconfirmed("no answer came")]
+)
+async def test_a_restart_whose_start_fails_says_that_the_charger_was_stopped(answer: Exception) -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    c.writes.answers["start"] = [answer]
+    await until_done(c, restart := began(c, Action.START, amps=16, restart=True))
+    error = await failure(restart)
+    assert type(error) is type(answer)
+    assert "charging was stopped for the restart, but the start: " in str(error)
+
+
+async def test_a_stop_during_the_pause_of_a_restart_is_sent_at_once_and_ends_it() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = began(c, Action.START, amps=16, restart=True)
+    await c.clock.run_for(15)
+    stop = began(c, Action.STOP)
+    await until_done(c, restart, stop)
+    await c.clock.run_for(120)
+    assert c.kinds == ["stop", "stop"]
+    assert c.writes.sent_seconds == [1000.0, 1015.0]
+    assert "the start was not sent: superseded" in str(await failure(restart))
+
+
+async def test_a_stop_during_the_stop_of_a_restart_ends_it_too() -> None:
+    c = commanding(BUSY)
+    c.writes.takes_seconds = 5.0
+    restart = began(c, Action.START, amps=16, restart=True)
+    await c.clock.run_for(2)
+    stop = began(c, Action.STOP)
+    await c.clock.run_for(4)
+    assert restart.done()
+    await until_done(c, restart, stop)
+    await c.clock.run_for(120)
+    assert c.kinds == ["stop", "stop"]
+
+
+async def test_a_stop_given_at_the_moment_a_restart_goes_on_leaves_the_charger_stopped() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = began(c, Action.START, amps=16, restart=True)
+    await c.clock.run_for(30.1)
+    stop = began(c, Action.STOP)
+    await until_done(c, stop)
+    await until_done(c, restart)
+    restart.exception()
+    assert c.kinds[-1] == "stop"
+
+
+async def test_a_newer_start_ends_a_restart_too() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = began(c, Action.START, amps=16, restart=True)
+    await c.clock.run_for(15)
+    newer = began(c, Action.START, amps=20, wait_seconds=0)
+    await until_done(c, restart, newer)
+    assert c.writes.sent == [("stop",), ("start", 20, False)]
+
+
+async def test_a_newer_start_that_waits_before_the_start_of_a_restart_is_the_one_that_counts() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = began(c, Action.START, amps=16, restart=True)
+    await c.clock.run_for(28)
+    c.writes.takes_seconds = 5.0
+    message = began(c, Action.TRIGGER, message="Heartbeat")
+    await c.clock.run_for(1)
+    newer = began(c, Action.START, amps=20, wait_seconds=0)
+    await until_done(c, restart, message, newer)
+    assert c.writes.sent == [("stop",), ("trigger", "Heartbeat"), ("start", 20, False)]
+    assert "charging was stopped for the restart, but the start: superseded" in str(await failure(restart))
+
+
+async def test_a_restart_is_not_confirmed_by_its_level_alone() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    c.polling.at(35, charging_level_amperes=16.0)
+    assert (await c.run(Action.START, amps=16, restart=True)).confirmed is False
+
+
+async def test_a_message_does_not_end_a_restart() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = began(c, Action.START, amps=16, restart=True, wait_seconds=0)
+    await c.clock.run_for(15)
+    await c.run(Action.TRIGGER, message="Heartbeat")
+    await until_done(c, restart)
+    assert c.kinds == ["stop", "trigger", "start"]
+
+
+async def test_a_restart_counts_as_the_two_commands_it_sends() -> None:
+    c = commanding(BUSY, command_limit=2)
+    c.polling.at(1, **STOPPED)
+    await c.run(Action.START, amps=16, restart=True, wait_seconds=0)
+    await until_done(c, third := began(c, Action.TRIGGER, message="Heartbeat"))
+    assert isinstance(await failure(third), CommandPostponed)
+
+
+# -- callers that go away ----------------------------------------------------------------------------------
+
+
+async def cancelled(task: "asyncio.Task[Outcome]") -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_caller_that_goes_away_while_it_is_sent_leaves_the_charger_free_for_the_next() -> None:
+    c = commanding(BUSY, command_limit=5)
+    c.writes.takes_seconds = 5.0
+    start = began(c, Action.START)
+    await c.clock.run_for(1)
+    await cancelled(start)
+    assert c.given == [("start", "unconfirmed")]
+    await c.run(Action.STOP, wait_seconds=0)
+    assert c.kinds == ["start", "stop"]
+
+
+async def test_a_start_whose_caller_went_away_while_it_was_sent_may_still_come() -> None:
+    c = commanding()
+    start = began(c, Action.START)
+    await c.clock.settle()
+    await cancelled(start)
+    outcome = await c.run(Action.STOP, wait_seconds=60)
+    assert outcome.confirmed is False
+    assert "a start sent before may still take effect" in outcome.detail
+
+
+async def test_a_caller_that_goes_away_before_its_turn_sends_nothing_and_uses_no_limit() -> None:
+    c = commanding(command_limit=2)
+    c.writes.takes_seconds = 5.0
+    first = began(c, Action.TRIGGER, message="Heartbeat")
+    await c.clock.run_for(1)
+    waiting = began(c, Action.TRIGGER, message="Heartbeat")
+    await c.clock.settle()
+    await cancelled(waiting)
+    await until_done(c, first)
+    await c.run(Action.TRIGGER, message="MeterValues")
+    assert c.writes.sent == [("trigger", "Heartbeat"), ("trigger", "MeterValues")]
+    assert c.given[0] == ("trigger", "refused")
+
+
+async def test_a_caller_that_goes_away_in_the_pause_of_a_restart_leaves_it_stopped() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = began(c, Action.START, amps=16, restart=True)
+    await c.clock.run_for(15)
+    await cancelled(restart)
+    await c.clock.run_for(120)
+    assert c.kinds == ["stop"]
+    assert c.given == [("start", "unconfirmed")]
+    assert len(c.given) == 1
+
+
+async def test_no_task_is_left_behind() -> None:
+    c = commanding()
+    start = began(c, Action.START)
+    await c.clock.run_for(7)
+    stop = began(c, Action.STOP)
+    await until_done(c, start, stop)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_every_command_is_counted_once_in_a_crowd() -> None:
+    c = commanding(command_limit=20)
+    c.writes.takes_seconds = 1.0
+    tasks = [began(c, Action.STOP if n % 3 == 2 else Action.START, wait_seconds=5) for n in range(9)]
+    await until_done(c, *tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(c.given) == 9
+    assert c.kinds[-1] == "stop"
+
+
+async def test_a_command_cannot_be_changed_on_its_way() -> None:
+    with pytest.raises(AttributeError):
+        Command(action=Action.STOP, who="default", site_id="").site_id = SITE  # type: ignore[misc]
