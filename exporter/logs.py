@@ -144,6 +144,16 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Known by its type, so that configuring twice replaces it."""
 
 
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    """Drop what aiohttp writes of a request that is no HTTP: a traceback that quotes what came.
+
+    By the name of the class, as the log must not load the web server.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return names.isdisjoint(("HttpProcessingError", "RequestPayloadError"))
+
+
 def configure(level: str, format: Literal["logfmt", "json"], stream: TextIO) -> None:  # noqa: A002 - the setting's name
     """Write everything from `level` up to `stream`, and only there."""
     handler = _Handler(stream)
@@ -153,5 +163,6 @@ def configure(level: str, format: Literal["logfmt", "json"], stream: TextIO) -> 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     # One line a scrape would be most of the log, and request lines name sites.
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL + 1)

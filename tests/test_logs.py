@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -5,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,3 +192,33 @@ def test_scrapes_are_not_logged() -> None:
     logs.configure("debug", "logfmt", stream)
     logging.getLogger("aiohttp.access").info("GET /metrics")
     assert stream.getvalue() == ""
+
+
+async def test_a_request_that_is_no_http_is_not_quoted_in_the_log() -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    application = web.Application()
+    async with TestServer(application, skip_url_asserts=True) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"GET / HTTP/1.1\r\nAuthorization: Basic c2VjcmV0" + b"x" * 9000 + b"\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
+    assert stream.getvalue() == ""
+
+
+async def test_a_bug_behind_a_request_is_still_in_the_log() -> None:
+    async def broken(request: web.Request) -> web.Response:
+        raise KeyError("a bug")
+
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    application = web.Application()
+    application.router.add_get("/", broken)
+    async with (
+        TestServer(application) as server,
+        ClientSession() as http,
+        http.get(server.make_url("/")) as response,
+    ):
+        assert response.status == 500
+    assert "KeyError: 'a bug'" in stream.getvalue()

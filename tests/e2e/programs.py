@@ -27,6 +27,8 @@ PACKAGES = {
     "promtool": "prometheus",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "curl": "curl",
+    "openssl": "openssl",
 }
 # A user's shell has none of these, or others.
 _NOT_INHERITED = re.compile(r"ENPHASE_EV_|PYTHONUNBUFFERED$|.*_proxy$", re.IGNORECASE)
