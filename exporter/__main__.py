@@ -24,7 +24,6 @@ from exporter.config import (
     state_folder,
 )
 from exporter.errors import ConfigError, ExporterError
-from exporter.readers import host_and_port
 
 OK, FAILED, BAD_USAGE = 0, 1, 2
 
@@ -186,6 +185,11 @@ def _check(options: argparse.Namespace) -> int:
     import yaml
 
     config = _loaded(options)
+    if config.web.config_file is not None:
+        from exporter.listening import load_rules
+
+        for warning in load_rules(config.web.config_file).warnings:
+            logging.getLogger(__name__).warning("%s", warning)
     print(yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True), end="")
     if not options.online:
         return OK
@@ -242,23 +246,11 @@ def _sessions(options: argparse.Namespace) -> int:
 
 
 def _healthcheck(options: argparse.Namespace) -> int:
-    from http.client import HTTPConnection, HTTPException
+    from exporter.healthcheck import healthcheck
 
-    config = _loaded(options, accounts_needed=False)
-    host, port = host_and_port(config.web.listen_addresses[0])
-    target = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    connection = HTTPConnection(target, port, timeout=5)
-    try:
-        connection.request("GET", "/-/healthy")
-        answer = connection.getresponse()
-        text = answer.read(4096).decode(errors="replace").strip()
-    except (OSError, HTTPException) as error:
-        print(f"no answer from {target}:{port}: {error}", file=sys.stderr)
-        return FAILED
-    finally:
-        connection.close()
-    print(text)
-    return OK if answer.status == 200 else FAILED
+    code, text = healthcheck(_loaded(options, accounts_needed=False))
+    print(text, file=sys.stdout if code == OK else sys.stderr)
+    return OK if code == OK else FAILED
 
 
 def _metrics_doc(options: argparse.Namespace) -> int:

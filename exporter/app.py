@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
@@ -14,14 +15,17 @@ from exporter import __version__
 from exporter.accounts import build_account, cloud_http, poll_settings
 from exporter.bookkeeper import Bookkeeper
 from exporter.config import Config, state_folder
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ConfigError
 from exporter.instruments import Instruments
 from exporter.kept_logins import KeptLogins
+from exporter.listening import ListenError, Listening
 from exporter.model import Snapshot
 from exporter.poller import Poller
-from exporter.readers import host_and_port
 from exporter.state import State
 from exporter.web import Sources, Web
+
+if TYPE_CHECKING:
+    from exporter.control_wiring import ControlWiring
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +37,13 @@ _LOOK_SECONDS = 30.0
 # Start-up is over by then.
 _FREEZE_AFTER_SECONDS = 5.0
 _SHUTDOWN_SECONDS = 2.0
+_SESSIONS_SHOWN = 10
 # A reload cannot move what is already bound.
 _FIXED_SECTIONS = ("web", "state")
+
+
+def _may_command(config: Config) -> object:
+    return config.control.enabled, config.control.tokens
 
 
 def _freeze() -> None:
@@ -47,28 +56,39 @@ class App:
     """The exporter: listens first, polls then, and stops within seconds when told to."""
 
     def __init__(self, config: Config, *, load_config: Callable[[], Config] | None = None) -> None:
-        """`load_config` reads the config again for a reload and raises ConfigError; None: no reload."""
-        self.urls: list[str] = []
+        """`load_config` reads the config again for a reload and raises ConfigError; None: no reload.
+
+        Raises ConfigError for a web config file that cannot be used.
+        """
         self.listening = asyncio.Event()
         self._config = config
         self._load_config = load_config
         self._reload_succeeded = True
         self._instruments = Instruments(__version__)
+        self._listening = Listening(config.web.listen_addresses, config.web.config_file)
+        self._control: ControlWiring | None = None
         self._stop = asyncio.Event()
         self._slots = asyncio.Semaphore(_MOST_REQUESTS)
         self._http: aiohttp.ClientSession
+        self._state: State
         self._books: Bookkeeper
         self._logins: KeptLogins
         self._failure: BaseException | None = None
         self._poller: Poller | None = None
         self._polling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
+
+    @property
+    def urls(self) -> list[str]:
+        """Where to ask; a change of the web config file can change http to https."""
+        return self._listening.urls
 
     async def run(self) -> None:
         """Serve until `stop`, SIGTERM or SIGINT; raises ListenError, or the bug that ended the polling."""
         self._watch_signals()
-        state = State.open(state_folder(self._config))
+        state = self._state = State.open(state_folder(self._config))
         try:
             self._books = Bookkeeper(state)
             self._logins = KeptLogins(state, state_folder(self._config))
@@ -85,6 +105,8 @@ class App:
         try:
             self._start_polling(self._config)
             self.listening.set()
+            if self._listening.follows:
+                self._following = self._kept_alive(self._listening.watch())
             asyncio.get_running_loop().call_later(_FREEZE_AFTER_SECONDS, _freeze)
             # A freed block of this size moves glibc's threshold, and asyncio's 256 KiB receive buffer is no
             # longer mapped and unmapped at every request: three system calls less a scrape.
@@ -93,6 +115,7 @@ class App:
             await self._stop.wait()
         finally:
             await self._stop_polling()
+            self._listening.stop()
             await runner.cleanup()
 
     def stop(self) -> None:
@@ -109,22 +132,37 @@ class App:
             own_metrics=self._instruments.exposition,
             not_ready_because=lambda: self._poller.not_ready_because() if self._poller else ["starting"],
             unhealthy_because=self._unhealthy_because,
+            known=lambda site_id: self._poller.site(site_id) if self._poller else None,
+            history=lambda: self._state.history(_SESSIONS_SHOWN),
             version=__version__,
         )
         application = Web(sources, self._config.web.telemetry_path).application()
+        if self._config.control.enabled:
+            application.add_routes(self._offer_control())
+        self._listening.guard(application)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
         try:
-            for address in self._config.web.listen_addresses:
-                host, port = host_and_port(address)
-                site = web.TCPSite(runner, host or None, port)
-                await site.start()
-            self.urls = [_url(sockname) for sockname in runner.addresses]
-        except OSError as error:
+            await self._listening.start(runner)
+        except ListenError:
             await runner.cleanup()
-            raise ListenError(address, error) from error
+            raise
         log.info("listening", extra={"url": " ".join(self.urls)})
         return runner
+
+    def _offer_control(self) -> Iterable[web.RouteDef]:
+        from exporter.control_wiring import ControlWiring  # here: most exporters have no control
+
+        self._control = ControlWiring(
+            self._config, self._polling_now, self.snapshot, self._state, self._instruments
+        )
+        return self._control.routes()
+
+    def _polling_now(self) -> Poller:
+        """The poller in force; it is there before anything is answered."""
+        if self._poller is None:
+            raise RuntimeError("polling has not started")
+        return self._poller
 
     def snapshot(self) -> Snapshot:
         """What a scrape shows at this moment."""
@@ -175,7 +213,7 @@ class App:
         ]
         self._poller = Poller(
             accounts,
-            poll_settings(config.poll),
+            poll_settings(config),
             save=self._books.save,
             ledgers=self._books.kept(),
             problem=self._instruments.payload_problem,
@@ -212,7 +250,7 @@ class App:
                     self._poller.wake(name)
 
     async def _stop_polling(self) -> None:
-        for task in (self._watching, self._polling):
+        for task in (self._watching, self._following, self._polling):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -245,25 +283,13 @@ class App:
         for section in _FIXED_SECTIONS:
             if getattr(config, section) != getattr(self._config, section):
                 log.warning("a change of section %r needs a restart", section)
+        if _may_command(config) != _may_command(self._config):
+            log.warning("a change of control.enabled or of its tokens needs a restart")
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait([self._polling])
         self._start_polling(config)
+        if self._control is not None:
+            self._control.adopt(config)
         self._reload_succeeded = True
         log.info("config reloaded", extra={"accounts": len(config.accounts)})
-
-
-class ListenError(ExporterError):
-    """An address that cannot be listened on."""
-
-    def __init__(self, address: str, error: OSError) -> None:
-        super().__init__(
-            f"cannot listen on {address}: {error.strerror or error}; set web.listen_address to a free one"
-        )
-
-
-def _url(sockname: tuple[str, int] | tuple[str, int, int, int]) -> str:
-    host, port = sockname[:2]
-    if host in ("0.0.0.0", "::"):  # shown, not bound: a person opens localhost
-        host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -14,6 +14,9 @@ from exporter.simulator.world import World, demo_world_config
 
 Announce = Callable[[str], None]
 
+# As the cloud's users know it: a charger obeys some time after the command was accepted.
+_COMMAND_LAG_SECONDS = 10.0
+
 # The pretend owner polls faster than any real one may: the demo's day passes in minutes.
 _ENVIRONMENT = {
     "ENPHASE_EV_EMAIL": CloudConfig.email,
@@ -43,7 +46,7 @@ async def serve_demo(
 ) -> None:
     """Run both until stopped; announce the addresses to open."""
     world = World(replace(demo_world_config(seed), speed=speed))
-    cloud = await start_cloud(world)
+    cloud = await start_cloud(world, CloudConfig(command_lag_seconds=_COMMAND_LAG_SECONDS))
     try:
         with TemporaryDirectory(prefix="enphase-ev-demo-") as folder:
             app = App(demo_config(cloud.url, folder, flags))
@@ -77,7 +80,9 @@ async def serve_cloud(host: str, port: int, seed: int, speed: float, announce: A
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    cloud = await start_cloud(World(replace(demo_world_config(seed), speed=speed)), host=host, port=port)
+    world = World(replace(demo_world_config(seed), speed=speed))
+    config = CloudConfig(command_lag_seconds=_COMMAND_LAG_SECONDS)
+    cloud = await start_cloud(world, config, host=host, port=port)
     announce(f"The simulated cloud: {cloud.url}/")
     announce(f"Log in with {CloudConfig.email} and the password {CloudConfig.password!r}.")
     await stop.wait()

@@ -1,168 +1,204 @@
-"""The page for people at `/`: a snapshot as HTML, pure. Works without JavaScript and loads nothing."""
+"""The page for people at `/`: a snapshot and the past as HTML. Pure; no JavaScript, and nothing is loaded."""
 
-import base64
-import hashlib
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from urllib.parse import quote
 
-from exporter.model import Account, Charger, ConnectorStatus, Site, Snapshot
+from exporter.history import History
+from exporter.model import Account, Charger, Site, Snapshot
+from exporter.page_cards import site_section
+from exporter.page_html import coded, name, text
+from exporter.page_sessions import sessions_section
+from exporter.page_style import STYLE
+from exporter.page_troubles import DOCS, Trouble, history_trouble, troubles
+from exporter.page_words import Moment, Tone, count_in_words, most_pressing_first, sum_in_words, tone
+from exporter.page_words import state_in_words as state_in_words
 
-_STYLE = """
-:root{color-scheme:light dark;--line:#8886}
-body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1rem}
-h1{font-size:1.4rem}h2{font-size:1.15rem;margin:1.5rem 0 .25rem}
-table{border-collapse:collapse;width:100%}.wide{overflow-x:auto}
-th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-.note{margin:.25rem 0}.bad{border-left:.25rem solid #c22;padding-left:.6rem}
-td:first-child{min-width:7rem;overflow-wrap:anywhere}
-.num{text-align:right;font-variant-numeric:tabular-nums}
-nav a{margin-right:1rem}
-"""
-_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
 _REFRESH_SECONDS = 30
-
-_WORDS = {
-    ConnectorStatus.AVAILABLE: "available",
-    ConnectorStatus.PREPARING: "preparing",
-    ConnectorStatus.CHARGING: "charging",
-    ConnectorStatus.FINISHING: "finishing",
-    ConnectorStatus.SUSPENDED: "paused",
-    ConnectorStatus.SUSPENDED_EV: "paused by the car",
-    ConnectorStatus.SUSPENDED_EVSE: "held back by the charger",
-    ConnectorStatus.RESERVED: "reserved",
-    ConnectorStatus.UNAVAILABLE: "unavailable",
-    ConnectorStatus.FAULTED: "faulted",
-    ConnectorStatus.UNKNOWN: "unknown",
-}
+# Beyond this, details are folded: a phone shows no more at once.
+_MOST_UNFOLDED = 8
+# Beyond this, a page takes too long to make and to read; the rest has pages of its own.
+_MOST_CHARGERS = 200
+_MOST_LINKS = 50
+_MOST_NAMED = 5
 
 
-def page(snapshot: Snapshot, *, telemetry_path: str, version: str, now: float, wall: float) -> str:
-    """Render the page; `now` is the monotonic clock of the snapshot, `wall` epoch seconds."""
-    body = [
-        "<h1>Enphase EV exporter</h1>",
-        *(_account(account, wall) for account in snapshot.accounts),
-        *(_site(site, now) for site in snapshot.sites),
-        "" if snapshot.sites else "<p>No site is known yet.</p>",
-        "<h2>More</h2><nav>",
-        *_links(snapshot.sites, telemetry_path),
-        f"</nav><p>Version {escape(version)}, shown at {_clock_time(wall)}. "
-        f"This page loads itself again every {_REFRESH_SECONDS} s.</p>",
-    ]
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a page is made of.
+
+    `known` has sites as they are known however old, by id, where `snapshot` leaves out what is stale;
+    `history_error` says why `history` is missing or old; `refreshes`: whether the page loads itself again.
+    """
+
+    snapshot: Snapshot
+    telemetry_path: str
+    version: str
+    known: Mapping[str, Site] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    history_error: str = ""
+    refreshes: bool = True
+
+    def sites(self) -> list[Site]:
+        """Every site with the chargers that are known of it."""
+        return [self.known.get(site.site_id, site) for site in self.snapshot.sites]
+
+    def stale_site_ids(self) -> set[str]:
+        """Sites whose chargers scrapes no longer show, because what is known of them is too old."""
+        pairs = zip(self.snapshot.sites, self.sites(), strict=True)
+        return {known.site_id for shown, known in pairs if known.chargers and not shown.chargers}
+
+
+def page(view: View, at: Moment) -> str:
+    """Render the page as it is at that moment."""
+    sites = view.sites()
+    found = troubles(view.snapshot, sites, at)
+    if view.history_error:
+        found.append(history_trouble(view.history_error))
+    body = (
+        "<header><h1>Enphase EV exporter</h1>",
+        f'<p class="lead">{_overall(sites, is_old=bool(view.stale_site_ids()))}</p></header><main>',
+        *map(_trouble, found),
+        "" if found else _fine(sites),
+        *_sites(view, sites, at),
+        sessions_section(view.history.sessions, sites, at),
+        "</main><footer>",
+        _more(view, at),
+        "</footer>",
+    )
+    refresh = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if view.refreshes else ""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Enphase EV exporter</title><style>{_STYLE}</style></head><body>"
+        f"<title>{_title(sites, found)}</title><style>{STYLE}</style></head><body>"
         + "\n".join(body)
         + "</body></html>\n"
     )
 
 
-def _account(account: Account, wall: float) -> str:
-    name = escape(account.name)
-    notes = []
-    if account.error:
-        notes.append(f"{account.error}.")
-    if account.blocked_until_seconds:
-        notes.append(f"No login is tried before {_clock_time(account.blocked_until_seconds)}.")
-    if account.backoff_seconds > 0:
-        notes.append(f"The cloud asked us to slow down: next request in {account.backoff_seconds:.0f} s.")
-    if account.token_expiry_seconds is not None and account.token_expiry_seconds < wall:
-        notes.append("The access token has expired.")
-    state = {True: "logged in", False: "not logged in", None: "not logged in yet"}[account.auth_up]
-    used = f"{account.requests_last_hour} of {account.request_budget_per_hour} requests in the last hour"
-    bad = "".join(f'<p class="note bad">{escape(note)}</p>' for note in notes)
-    return f'<p class="note">Account {name}: {state}, {used}.</p>{bad}'
+def _title(sites: Sequence[Site], found: Sequence[Trouble]) -> str:
+    """What a row of browser tabs should tell."""
+    if any(trouble.urgent for trouble in found):
+        return "Trouble | Enphase EV exporter"
+    charging = sum(tone(charger) is Tone.CHARGING for site in sites for charger in site.chargers)
+    return f"{charging} charging | Enphase EV exporter" if charging else "Enphase EV exporter"
 
 
-def _site(site: Site, now: float) -> str:
-    title = f"{site.name} ({site.site_id})" if site.name else site.site_id
-    rows = "".join(_charger(charger, site) for charger in site.chargers)
-    table = (
-        '<div class="wide"><table><thead><tr><th scope="col">Charger</th><th scope="col">State</th>'
-        '<th scope="col" class="num">Energy of session</th><th scope="col" class="num">Level</th>'
-        '<th scope="col">Mode</th><th scope="col">Reported</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+def _overall(sites: Sequence[Site], *, is_old: bool) -> str:
+    chargers = [charger for site in sites for charger in site.chargers]
+    if not chargers:
+        return "No charger is known yet."
+    where = f" at {count_in_words(len(sites), 'site')}" if len(sites) > 1 else ""
+    charging = sum(tone(charger) is Tone.CHARGING for charger in chargers)
+    words = f"{count_in_words(len(chargers), 'charger')}{where}, {charging or 'none'} charging"
+    if charging:
+        words += f", {sum_in_words([charger.power_watts for charger in chargers], 'power')}"
+    return text(f"When last heard of: {words}." if is_old else f"{words}.")
+
+
+def _trouble(trouble: Trouble) -> str:
+    named = ", ".join(name(one, "without a name") for one in trouble.concerns[:_MOST_NAMED])
+    others = len(trouble.concerns) - _MOST_NAMED
+    if others > 0:
+        named += f" and {others:,} more"
+    # A browser breaks lines after hyphens, and half an option is no option.
+    words = " ".join(f"<span>{text(word)}</span>" for word in trouble.command.split())
+    command = f'<p class="command"><code>{words}</code></p>' if words else ""
+    return (
+        f'<section class="trouble{" urgent" if trouble.urgent else ""}"><h2>{text(trouble.title)}</h2>'
+        + (f'<p class="concerns">{named}</p>' if named else "")
+        + f"<p>{coded(trouble.words)}</p><p>{coded(trouble.remedy)}</p>{command}"
+        f'<p class="soft">Read on in <code>{text(trouble.doc).replace("/", "/<wbr>")}</code></p></section>'
     )
-    return f"<h2>{escape(title)}</h2>{_freshness(site, now)}{table if rows else '<p>No charger known.</p>'}"
 
 
-def _freshness(site: Site, now: float) -> str:
-    if site.status_received_monotonic is None:
-        heard = "no status yet"
+def _fine(sites: Sequence[Site]) -> str:
+    if sites and all(site.up for site in sites):
+        return '<p class="fine">All is well: the cloud answers, and no charger reports a fault.</p>'
+    return (
+        '<p class="fine waiting">The exporter waits for the first answers of the cloud. '
+        "Chargers appear here as soon as it has them.</p>"
+    )
+
+
+def _sites(view: View, sites: Sequence[Site], at: Moment) -> list[str]:
+    """A section for each site that has a charger among those shown; links to the pages of the others."""
+    chargers = list(chain.from_iterable(site.chargers for site in sites))
+    shown: dict[str, list[Charger]] = {}
+    for charger in most_pressing_first(chargers)[:_MOST_CHARGERS]:
+        shown.setdefault(charger.site_id, []).append(charger)
+    is_large, is_compact = len(chargers) > _MOST_CHARGERS, len(chargers) > _MOST_UNFOLDED
+    stale = view.stale_site_ids()
+    sections = [
+        site_section(
+            site,
+            shown.get(site.site_id, ()),
+            view.history,
+            at,
+            is_old=site.site_id in stale,
+            compact=is_compact,
+        )
+        for site in (sorted(sites, key=_calmness) if is_compact else sites)
+        if site.site_id in shown or not is_large
+    ]
+    return [*sections, _rest(sites, shown)] if is_large else sections
+
+
+def _calmness(site: Site) -> bool:
+    """False, which sorts first, for a site that has a fault."""
+    return not any(tone(charger) is Tone.FAULT for charger in site.chargers)
+
+
+def _rest(sites: Sequence[Site], shown: Mapping[str, Sequence[Charger]]) -> str:
+    partly = [site for site in sites if len(shown.get(site.site_id, ())) < len(site.chargers)]
+    links = (f'<a href="{_address(one)}">{name(one.name, one.site_id)}</a>' for one in partly[:_MOST_LINKS])
+    more = len(partly) - _MOST_LINKS
+    others = f"<p>And {more:,} more: add <code>?site_id=</code> and a site's id to the address.</p>"
+    return (
+        f"<section><h2>More chargers</h2><p>The {_MOST_CHARGERS} chargers above are the most pressing. "
+        f'These sites have more, each on a page of its own:</p><p class="links">{"".join(links)}</p>'
+        f"{others if more > 0 else ''}</section>"
+    )
+
+
+def _address(site: Site) -> str:
+    return text(f"/?site_id={quote(site.site_id, safe='')}")
+
+
+def _more(view: View, at: Moment) -> str:
+    if view.refreshes:
+        again = (
+            f'It loads itself again every {_REFRESH_SECONDS} s; <a href="/?refresh=off">hold it still</a>.'
+        )
     else:
-        heard = f"status {_duration(now - site.status_received_monotonic)} old"
-    every = f", polled every {_duration(site.poll_interval_seconds)}" if site.poll_interval_seconds else ""
-    problem = f'<p class="note bad">Last poll failed: {escape(site.error)}.</p>' if site.error else ""
-    return f'<p class="note">{heard}{every}.</p>{problem}'
-
-
-def _charger(charger: Charger, site: Site) -> str:
-    energy = charger.session_energy_kwh
-    level = charger.charging_level_amperes
-    mode = charger.running_charge_mode or charger.charge_mode
-    cells = (
-        f"<td>{escape(charger.name or '')}<br><small>{escape(charger.serial)}</small></td>",
-        f"<td>{escape(state_in_words(charger))}</td>",
-        f'<td class="num">{"" if energy is None else f"{energy:.2f} kWh"}</td>',
-        f'<td class="num">{"" if level is None else f"{level:g} A"}</td>',
-        f"<td>{'' if mode is None else mode.value.removesuffix('_CHARGING').lower()}</td>",
-        f"<td>{_report_age(charger, site)}</td>",
+        again = 'It does not load itself again; <a href="/">let it</a>.'
+    docs = "".join(f"<li>{about}: <code>{file}</code></li>" for file, about in DOCS.items())
+    return (
+        f'<h2>More</h2><nav class="links" aria-label="More of this exporter">{"".join(_links(view))}</nav>'
+        f"{''.join(map(_account, view.snapshot.accounts[:_MOST_NAMED]))}"
+        f'<details class="more"><summary>Documentation, in the exporter\'s repository</summary>'
+        f'<ul class="docs">{docs}</ul></details>'
+        f'<p class="soft">Version {text(view.version)}. Made at {text(at.clock_time(at.wall))}. {again}</p>'
     )
-    return f"<tr>{''.join(cells)}</tr>"
 
 
-def state_in_words(charger: Charger) -> str:
-    """What a person would say of the charger; the raw text of a state the exporter does not know."""
-    if charger.connected is False:
-        return "offline"
-    status = charger.connector_status or ConnectorStatus.UNKNOWN
-    words = [charger.connector_status_raw or _WORDS[status]]
-    if charger.faulted and status is not ConnectorStatus.FAULTED:
-        words.append("faulted")
-    if charger.plugged_in and not charger.charging:
-        words.append("plugged in")
-    if charger.connector_status_reason:
-        words.append(charger.connector_status_reason)
-    return ", ".join(words)
+def _account(account: Account) -> str:
+    state = {True: "logged in", False: "not logged in", None: "not logged in yet"}[account.auth_up]
+    used = f"{account.requests_last_hour:,} of {account.request_budget_per_hour:,} requests in the last hour"
+    return f'<p class="soft">Account {name(account.name, "without a name")}: {state}, {used}.</p>'
 
 
-def _report_age(charger: Charger, site: Site) -> str:
-    """Age by the cloud's own clock, so that a wrong clock on either side does not show."""
-    if charger.last_reported_seconds is None:
-        return "unknown"
-    if site.status_timestamp_seconds is None:
-        return _clock_time(charger.last_reported_seconds)
-    return f"{_duration(site.status_timestamp_seconds - charger.last_reported_seconds)} before the status"
-
-
-def _links(sites: Iterable[Site], telemetry_path: str) -> list[str]:
-    path = escape(telemetry_path)
-    probes = [
-        f'<a href="/probe?target={escape(site.site_id)}">probe {escape(site.site_id)}</a>'
-        for site in list(sites)[:10]
-    ]
+def _links(view: View) -> list[str]:
     return [
-        f'<a href="{path}">metrics</a>',
+        f'<a href="{text(view.telemetry_path)}">all metrics</a>',
+        *map(_probe_link, view.snapshot.sites[:_MOST_NAMED]),
         '<a href="/sd">service discovery</a>',
-        *probes,
-        '<a href="/-/ready">ready</a>',
+        '<a href="/-/healthy">health</a>',
+        '<a href="/-/ready">readiness</a>',
     ]
 
 
-def _clock_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _duration(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min"
-    return f"{whole // 3600} h"
+def _probe_link(site: Site) -> str:
+    address = text(f"/probe?target={quote(site.site_id, safe='')}")
+    return f'<a href="{address}">metrics of {name(site.name, site.site_id)}</a>'

@@ -4,16 +4,20 @@ Nothing here waits for the cloud: every answer is made from what the poller publ
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
 from aiohttp import web
 
 from exporter.exposition import Body, Exposition, Format, accepts_gzip, negotiate
+from exporter.history import History
 from exporter.metrics import CHARGER, METRICS, SITE, SITE_ENDPOINT
 from exporter.model import Site, Snapshot
-from exporter.page import CONTENT_SECURITY_POLICY, page
+from exporter.page import View, page
+from exporter.page_style import CONTENT_SECURITY_POLICY
+from exporter.page_words import Moment
+from exporter.past import Past
 
 # One write is cheaper than a stream for everything a home has.
 _STREAM_FROM_BYTES = 256 * 1024
@@ -21,13 +25,19 @@ _SITE_METRICS = tuple(metric for metric in METRICS if metric.scope in (CHARGER, 
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
+async def no_history() -> History:
+    """The past of an exporter that has none."""
+    return History()
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the web application reads; every call returns at once.
+    """What the web application reads; every call but `history` returns at once.
 
     `snapshot` is what a scrape shows now; `scraped` is told who scraped which sites (none named: all);
     `data_age_seconds` takes a snapshot's newest age; `own_metrics` renders the exporter's own instruments;
-    `not_ready_because` gives the reasons, none when ready.
+    `not_ready_because` gives the reasons, none when ready; `known` is a site as it is known, however old;
+    `history` is read from the disk and raises StateError.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -37,6 +47,8 @@ class Sources:
     not_ready_because: Callable[[], list[str]]
     unhealthy_because: Callable[[], list[str]]
     version: str
+    known: Callable[[str], Site | None] = lambda site_id: None
+    history: Callable[[], Awaitable[History]] = no_history
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -48,6 +60,7 @@ class Web:
         self._sources = sources
         self._telemetry_path = telemetry_path
         self._exposition = Exposition()
+        self._past = Past(sources.history, clock=sources.clock)
 
     def application(self) -> web.Application:
         """The application with all its routes."""
@@ -61,15 +74,24 @@ class Web:
         return app
 
     async def show_page(self, request: web.Request) -> web.Response:
-        """The page for people."""
+        """The page for people; `?site_id=` (repeatable) narrows it, `?refresh=off` holds it still."""
         sources = self._sources
-        text = page(
-            sources.snapshot(),
-            telemetry_path=self._telemetry_path,
-            version=sources.version,
-            now=sources.clock(),
-            wall=sources.wall_clock(),
+        snapshot = sources.snapshot()
+        named = request.query.getall("site_id", ())
+        if named:
+            snapshot = narrowed(snapshot, named)
+            _refuse_unknown(named, snapshot)
+        history, error = await self._past.newest()
+        view = View(
+            snapshot,
+            self._telemetry_path,
+            sources.version,
+            known={site.site_id: sources.known(site.site_id) or site for site in snapshot.sites},
+            history=history,
+            history_error=error,
+            refreshes=request.query.get("refresh") != "off",
         )
+        text = page(view, Moment(sources.clock(), sources.wall_clock()))
         headers = _HEADERS | {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/html", headers=headers)
 

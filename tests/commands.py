@@ -129,7 +129,7 @@ class Exporter:
 @asynccontextmanager
 async def exporting(settings: Mapping[str, str]) -> AsyncIterator[Exporter]:
     """A running exporter with these settings."""
-    app = App(config_from(settings))
+    app = App(config_from(settings), load_config=lambda: config_from(settings))
     running = asyncio.create_task(app.run())
     await asyncio.wait_for(app.listening.wait(), 10)
     async with aiohttp.ClientSession() as http:

@@ -10,11 +10,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from exporter.app import App, ListenError
+from exporter.app import App
 from exporter.config import Config, load
 from exporter.errors import ConfigError, StateError
 from exporter.guard import owner_of
 from exporter.kept_logins import write_by_person
+from exporter.listening import ListenError
 from exporter.model import Login
 from exporter.simulator.cloud import RunningCloud, start_cloud
 from exporter.simulator.settings import CloudConfig

@@ -274,3 +274,13 @@ def test_no_answers_break_the_join_and_unchanged_chargers_stay_themselves(
         assert [repr(charger) for charger in fresh] == [repr(charger) for charger in previous]
         assert join("1", known, previous)[0] is previous
         assert not any(charger.charging and charger.connected is False for charger in fresh)
+
+
+def test_the_limits_of_the_summary_are_the_chargers() -> None:
+    about = ChargerSummary(
+        "A", min_amperes=6.0, max_amperes=32.0, granularity_amperes=2.0, rated_amperes=40.0
+    )
+    known = with_summary(with_status(Knowledge(), status_of(STATUS)), Summary(None, (about,)))
+    charger = join("1", known)[0][0]
+    assert (charger.min_amperes, charger.max_amperes) == (6.0, 32.0)
+    assert (charger.granularity_amperes, charger.rated_amperes) == (2.0, 40.0)

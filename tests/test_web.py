@@ -9,6 +9,8 @@ from aiohttp.test_utils import TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
+from exporter.errors import StateError
+from exporter.history import History, Slot
 from exporter.instruments import Instruments
 from exporter.model import Account, Charger, ConnectorStatus, Site, Snapshot
 from exporter.web import Sources, Web
@@ -32,9 +34,16 @@ class Told:
     ages: list[float] = field(default_factory=list)
     not_ready: list[str] = field(default_factory=list)
     unhealthy: list[str] = field(default_factory=list)
+    known: dict[str, Site] = field(default_factory=dict)
+    history: History | StateError = field(default_factory=History)
 
     def scraped(self, source: str, site_ids: Iterable[str]) -> None:
         self.scrapes.append((source, tuple(site_ids)))
+
+    async def past(self) -> History:
+        if isinstance(self.history, StateError):
+            raise self.history
+        return self.history
 
 
 @dataclass
@@ -58,6 +67,8 @@ async def served(snapshot: Snapshot = SNAPSHOT, telemetry_path: str = "/metrics"
         own_metrics=Instruments("1.2.3").exposition,
         not_ready_because=lambda: told.not_ready,
         unhealthy_because=lambda: told.unhealthy,
+        known=lambda site_id: told.known.get(site_id),
+        history=told.past,
         version="1.2.3",
         clock=lambda: 100.0,
         wall_clock=lambda: 1_800_000_000.0,
@@ -191,7 +202,7 @@ async def test_the_page_shows_sites_chargers_and_what_is_wrong() -> None:
         assert response.content_type == "text/html"
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
         text = await response.text()
-        for expected in ("Main (1)", "Left", "482500000017", "plugged in", "HTTP 500", "/metrics", "/sd"):
+        for expected in (">Main</bdi>", "Left", "482500000017", "plugged in", "HTTP 500", "/metrics", "/sd"):
             assert expected in text
 
 
@@ -206,6 +217,34 @@ async def test_the_page_shows_hostile_texts_as_text() -> None:
     async with served(Snapshot(sites=(site,), accounts=(Account("<s>", error="<q>"),))) as s:
         text = await s.text("/")
         assert not any(tag in text for tag in ("<script>", "<img", '"><b>', "<i>", "<u>", "<s>", "<q>"))
+
+
+async def test_the_page_can_be_narrowed_to_a_site_and_held_still() -> None:
+    async with served() as s:
+        assert "Left" in await s.text("/?site_id=1")
+        assert "Left" not in await s.text("/?site_id=2")
+        assert "/sd" in await s.text("/?site_id=3", 404)
+        assert 'http-equiv="refresh"' in await s.text("/")
+        assert 'http-equiv="refresh"' not in await s.text("/?refresh=off")
+
+
+async def test_the_page_shows_the_past_and_what_is_known_of_a_site_that_is_stale() -> None:
+    shown = Snapshot(sites=(replace(SNAPSHOT.sites[0], chargers=()),), accounts=SNAPSHOT.accounts)
+    async with served(shown) as s:
+        s.told.known = {"1": SNAPSHOT.sites[0]}
+        s.told.history = History({("1", CHARGER.serial): [Slot(1, 0.0, charging=True)]})
+        text = await s.text("/")
+        assert "Left" in text
+        assert "These figures are old" in text
+        assert "<svg" in text
+
+
+async def test_a_past_that_cannot_be_read_is_a_note_on_the_page_and_no_failure() -> None:
+    async with served() as s:
+        s.told.history = StateError("disk I/O error")
+        text = await s.text("/")
+        assert "The state could not be read: disk I/O error" in text
+        assert "Left" in text
 
 
 async def test_the_telemetry_path_can_be_moved() -> None:

@@ -84,9 +84,10 @@ class Demo(Exporter):
 
 
 @contextmanager
-def started_demo(folder: Path) -> Iterator[Demo]:
+def started_demo(folder: Path, *arguments: str) -> Iterator[Demo]:
     """`demo` on free ports, as soon as it has printed its addresses."""
-    with started("demo", [EXPORTER, "demo", "--web.listen-address", "127.0.0.1:0"], folder) as program:
+    command: list[str | Path] = [EXPORTER, "demo", "--web.listen-address", "127.0.0.1:0", *arguments]
+    with started("demo", command, folder) as program:
         metrics_url = program.said(r"metrics: +(http://\S+)")
         cloud = SimulatedCloud(program.said(r"the simulated cloud: +(http://\S+)/"))
         yield Demo(program, metrics_url.removesuffix("/metrics"), metrics_url, cloud)
