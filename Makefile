@@ -14,7 +14,7 @@ MISSING = $(strip $(foreach program,$(E2E_PROGRAMS),$(if $(shell command -v $(pr
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help demo test lint bench e2e docs lock clean
+.PHONY: help demo test lint bench e2e docs dashboards lock clean
 
 help:
 	@echo "make demo    the exporter against its simulated cloud"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   measurements against the targets of docs/performance.md"
 	@echo "make e2e     tests with real Prometheus, Alertmanager and Chromium"
 	@echo "make docs    docs/metrics.md from the catalogue"
+	@echo "make dashboards  dashboards/grafana/*.json from their description"
 	@echo "make lock    newer versions into requirements*.txt (with Python 3.11)"
 	@echo "make clean   remove .venv and caches"
 
@@ -60,6 +61,9 @@ e2e: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(VENV)/bin/enphase-ev-exporter metrics-doc > docs/metrics.md
+
+dashboards: $(INSTALLED)
+	$(VENV)/bin/python -m dashboards.grafana.build
 
 lock: $(INSTALLED)
 	@# What newer Pythons need is part of what 3.11 needs, and not the other way round.

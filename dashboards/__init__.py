@@ -1,0 +1,1 @@
+"""Dashboards for the exporter's metrics."""

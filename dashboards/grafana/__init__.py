@@ -1,0 +1,1 @@
+"""Grafana dashboards: the committed JSON and the script that writes it."""
