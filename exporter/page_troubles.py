@@ -25,8 +25,8 @@ DOCS = {
     "docs/configuration.md": "settings",
     "docs/login.md": "logging in",
     "docs/prometheus.md": "scraping with Prometheus",
-    "dashboards/grafana/": "dashboards for Grafana",
-    "alerts/": "alerts for Prometheus",
+    "docs/dashboards.md": "dashboards for Grafana",
+    "docs/alerts.md": "alerts for Prometheus",
     "docs/runbooks/": "what to do about each alert",
 }
 
