@@ -7,8 +7,8 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(VENV)/bin/pytest
 PYTEST_OPTIONS ?=
 
-E2E_PROGRAMS := prometheus promtool prometheus-alertmanager chromium chromedriver
-E2E_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver
+E2E_PROGRAMS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver curl openssl
+E2E_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver curl openssl
 MISSING = $(strip $(foreach program,$(E2E_PROGRAMS),$(if $(shell command -v $(program) 2>/dev/null),,$(program))))
 
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \

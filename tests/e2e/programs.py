@@ -25,6 +25,8 @@ EXPORTER = Path(sys.executable).parent / "enphase-ev-exporter"
 PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "curl": "curl",

@@ -31,4 +31,5 @@ def test_the_document_shows_the_shipped_config(with_example: bool) -> None:
     blocks = re.findall(r"^```yaml\n(scrape_configs:.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     shown: list[Any] = [yaml.safe_load(block) for block in blocks]
     assert len(shown) == 2
-    assert yaml.safe_load(shipped_config(AS_SHIPPED, 30, with_example=with_example)) == shown[with_example]
+    shipped = yaml.safe_load(shipped_config(AS_SHIPPED, 30, with_example=with_example))
+    assert {"scrape_configs": shipped["scrape_configs"]} == shown[with_example]
