@@ -7,8 +7,10 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(VENV)/bin/pytest
 PYTEST_OPTIONS ?=
 
-E2E_PROGRAMS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver curl openssl
-E2E_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver curl openssl
+E2E_PROGRAMS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver curl openssl \
+	buildah podman runc debootstrap
+E2E_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver curl openssl \
+	buildah podman runc debootstrap
 MISSING = $(strip $(foreach program,$(E2E_PROGRAMS),$(if $(shell command -v $(program) 2>/dev/null),,$(program))))
 
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
@@ -22,7 +24,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measurements against the targets of docs/performance.md"
 	@echo "make e2e     tests with real Prometheus, Alertmanager and Chromium"
-	@echo "make docs    docs/metrics.md from the catalogue"
+	@echo "make docs    docs/metrics.md and the tables of docs/configuration.md, from the code"
 	@echo "make dashboards  dashboards/grafana/*.json from their description"
 	@echo "make lock    newer versions into requirements*.txt (with Python 3.11)"
 	@echo "make clean   remove .venv and caches"
@@ -61,6 +63,7 @@ e2e: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(VENV)/bin/enphase-ev-exporter metrics-doc > docs/metrics.md
+	$(VENV)/bin/python -m exporter.config_doc docs/configuration.md
 
 dashboards: $(INSTALLED)
 	$(VENV)/bin/python -m dashboards.grafana.build
