@@ -8,15 +8,15 @@ PYTEST := $(VENV)/bin/pytest
 PYTEST_OPTIONS ?=
 
 E2E_PROGRAMS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver curl openssl \
-	buildah podman runc debootstrap
+	buildah podman runc debootstrap systemd-analyze ip
 E2E_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver curl openssl \
-	buildah podman runc debootstrap
+	buildah podman runc debootstrap systemd iproute2 python3-venv
 MISSING = $(strip $(foreach program,$(E2E_PROGRAMS),$(if $(shell command -v $(program) 2>/dev/null),,$(program))))
 
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help demo test lint bench e2e docs dashboards lock clean
+.PHONY: help demo test lint bench e2e docs dashboards contract lock clean
 
 help:
 	@echo "make demo    the exporter against its simulated cloud"
@@ -26,6 +26,7 @@ help:
 	@echo "make e2e     tests with real Prometheus, Alertmanager and Chromium"
 	@echo "make docs    docs/metrics.md and the tables of docs/configuration.md, from the code"
 	@echo "make dashboards  dashboards/grafana/*.json from their description"
+	@echo "make contract  metrics, settings and commands as this release promises them (docs/stability.md)"
 	@echo "make lock    newer versions into requirements*.txt (with Python 3.11)"
 	@echo "make clean   remove .venv and caches"
 
@@ -67,6 +68,9 @@ docs: $(INSTALLED)
 
 dashboards: $(INSTALLED)
 	$(VENV)/bin/python -m dashboards.grafana.build
+
+contract: $(INSTALLED)
+	$(VENV)/bin/python -m tests.contract
 
 lock: $(INSTALLED)
 	@# What newer Pythons need is part of what 3.11 needs, and not the other way round.

@@ -116,7 +116,8 @@ class Listening:
     def urls(self) -> list[str]:
         """Where to ask; for people, so a wildcard address is localhost."""
         scheme = "https" if self._context else "http"
-        return [_url(scheme, sock.getsockname()) for server in self._servers for sock in server.sockets]
+        names = [sock.getsockname() for server in self._servers for sock in server.sockets]
+        return list(dict.fromkeys(_url(scheme, name) for name in names))  # a wildcard is two sockets
 
     @property
     def _context(self) -> "ServerContext | None":
