@@ -163,8 +163,7 @@ class Listening:
                 fresh.append(await self._listen(sock=sock))
         finally:
             self._servers = fresh
-            for server in former:
-                server.close()
+            await _closed_politely(former)
 
     # -- the web config file -------------------------------------------------------------------------------
 
@@ -252,6 +251,21 @@ class Listening:
         if _context_of(request) is not self._context:
             response.headers["Connection"] = "close"
             response.force_close()
+
+
+async def _closed_politely(servers: Sequence[asyncio.Server]) -> None:
+    """Close servers without losing who has just come.
+
+    asyncio forgets, without closing it, a connection that was accepted but not begun when its server is
+    closed. So they accept no more, and one turn of the loop begins what was accepted.
+    """
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+    await asyncio.sleep(0)
+    for server in servers:
+        server.close()
 
 
 def _context_of(request: web.Request) -> object:
