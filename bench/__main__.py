@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-from bench import day, exposition, memory, missed, polling, startup, state
+from bench import day, exposition, image, memory, missed, polling, queries, startup, state
 from bench.processes import scratch
 from bench.table import Row, table
 
@@ -18,6 +18,8 @@ PARTS: tuple[tuple[frozenset[int], Callable[..., Iterator[Row]]], ...] = (
     (frozenset({1, 2, 3, 4, 5, 7, 11, 12, 18}), exposition.rows),
     (frozenset({19, 20, 21}), state.rows),
     (frozenset({16}), missed.rows),
+    (frozenset({23}), image.rows),
+    (frozenset({24}), queries.rows),
 )
 EVERY_ROW = frozenset[int]().union(*(numbers for numbers, _ in PARTS))
 

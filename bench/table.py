@@ -35,12 +35,14 @@ class Row:
 
     @property
     def number(self) -> int:
-        return int(self.row.rstrip("abc"))
+        return int(self.row.rstrip("abcdefgh"))
 
     @property
     def verdict(self) -> str:
         if isnan(self.value):
             return "not measured"
+        if isinf(self.target.value) and isinf(self.stretch.value):
+            return "-"
         if self.stretch.holds(self.value):
             return "stretch"
         if isinf(self.target.value):

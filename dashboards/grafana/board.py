@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
 from dashboards.grafana.panels import DATASOURCE
-from dashboards.grafana.queries import ANY_SITE, CHARGER, SITE, charger_names, named, rose, site_names
+from dashboards.grafana.queries import ANY_SITE, CHARGER, SHOWN, SITE, charger_names, named, rose, site_names
 from dashboards.grafana.states import BLUE, ORANGE, PURPLE, VERMILION
 
 TAG = "enphase-ev"
@@ -46,7 +46,7 @@ def charger_annotations(selector: str = CHARGER) -> tuple[Annotation, ...]:
         Annotation(
             name="Session start",
             colour=BLUE,
-            expr=named(rose("enphase_ev_charger_sessions_total", selector, "site_id, serial"), selector),
+            expr=_named_event("enphase_ev_charger_sessions_total", selector),
             title="Session begun",
             text="{{name}}",
             tags="site_id,serial",
@@ -54,7 +54,7 @@ def charger_annotations(selector: str = CHARGER) -> tuple[Annotation, ...]:
         Annotation(
             name="Fault",
             colour=VERMILION,
-            expr=named(rose("enphase_ev_charger_faults_total", selector, "site_id, serial"), selector),
+            expr=_named_event("enphase_ev_charger_faults_total", selector),
             title="Fault",
             text="{{name}}",
             tags="site_id,serial",
@@ -68,6 +68,12 @@ def charger_annotations(selector: str = CHARGER) -> tuple[Annotation, ...]:
             tags="site_id,serial",
         ),
     )
+
+
+def _named_event(counter: str, selector: str) -> str:
+    """Named by what is known at the end of the time shown: asked once, where each step would ask again."""
+    events = rose(counter, selector, "site_id, serial")
+    return named(events, selector, window=f"{SHOWN} @ end()")
 
 
 def rate_limit_annotation(selector: str = "") -> Annotation:
@@ -89,14 +95,14 @@ def datasource_variable() -> board.DatasourceVariable:
 
 def site_variable() -> board.QueryVariable:
     """Sites by name. One that is not reported any more stays as long as the time shown holds it."""
-    query = _now_or_before(site_names(selector=ANY_SITE))
+    query = _now_or_before(site_names(selector=ANY_SITE), site_names(SHOWN, ANY_SITE))
     regex = '/[{,]site="(?<text>[^"]*)".*site_id="(?<value>[^"]*)"/'
     return _names("site", "Site", query, regex)
 
 
 def charger_variable() -> board.QueryVariable:
     """Chargers of the sites by name."""
-    query = _now_or_before(charger_names(SITE))
+    query = _now_or_before(charger_names(SITE), charger_names(SITE, SHOWN))
     regex = '/[{,]name="(?<text>[^"]*)".*serial="(?<value>[^"]*)"/'
     return _names("charger", "Charger", query, regex)
 
@@ -112,8 +118,8 @@ def tariff_variable() -> board.TextBoxVariable:
     return variable.description("With a decimal point, without a currency: 0.30")
 
 
-def _now_or_before(names: str) -> str:
-    return f"query_result({names} or last_over_time(({names})[$__range:5m]))"
+def _now_or_before(names: str, names_before: str) -> str:
+    return f"query_result({names} or {names_before})"
 
 
 def _names(name: str, label: str, query: str, regex: str) -> board.QueryVariable:

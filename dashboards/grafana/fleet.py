@@ -123,11 +123,12 @@ def _states() -> list[Builder[dashboard.Panel]]:
         "none",
         height=10,
     )
-    by_charger = f"max by (site_id, serial, status) (enphase_ev_charger_connector_status{SITE})"
+    # Nine in ten of these series are 0 and go before anything is made of them: a sixth of the time for many.
+    by_charger = f"max by (site_id, serial, status) (enphase_ev_charger_connector_status{SITE} == 1)"
     names = {status.value: words for status, words in STATUS_WORDS.items()}
     return [
         tiles(states, Query(named(state(SITE), SITE), "{{name}}"), STATES),
-        stacked(counts, Query(f"sum by (status) ({by_charger}) > 0", "{{status}}"), words=names),
+        stacked(counts, Query(f"count by (status) ({by_charger})", "{{status}}"), words=names),
     ]
 
 

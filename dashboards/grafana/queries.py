@@ -14,6 +14,7 @@ SITE = '{site_id=~"$site"}'
 ACCOUNT = '{account=~"$account"}'
 SILENT_SECONDS = 1800
 DAY = "[1d] offset -1d"  # from a step of a day to the next
+SHOWN = "[$__range]"  # what the dashboard shows
 WEEK = "[1w] offset -4d"  # steps of a week begin on Thursdays, as 1970 did: from Monday to Monday around it
 _BY_CHARGER = "site_id, serial"
 
@@ -42,7 +43,7 @@ def per_site(metric: str, selector: str = SITE) -> str:
     return f"max by (site_id) ({metric}{selector})"
 
 
-def grown(metric: str, selector: str = CHARGER, window: str = "[$__range]") -> str:
+def grown(metric: str, selector: str = CHARGER, window: str = SHOWN) -> str:
     """By how much a counter of chargers grew in a window."""
     return f"max by ({_BY_CHARGER}) (increase({metric}{selector}{window}))"
 
