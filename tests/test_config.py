@@ -2,6 +2,7 @@ import argparse
 import contextlib
 import copy
 import json
+import os
 import pickle
 import re
 from dataclasses import replace
@@ -327,6 +328,22 @@ def test_a_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
         None, {"ENPHASE_EV_EMAIL": "owner@example.com", "ENPHASE_EV_PASSWORD_FILE": str(password)}, {}
     )
     assert warnings == (f"{password}: holds a secret and others can read it (mode 0640), expected mode 0600",)
+
+
+def test_a_secret_that_is_read_as_a_member_of_its_group_is_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = written(tmp_path, "correct horse", "password")
+    environ = {"ENPHASE_EV_EMAIL": "owner@example.com", "ENPHASE_EV_PASSWORD_FILE": str(password)}
+    monkeypatch.setattr(os, "geteuid", lambda: password.stat().st_uid + 1)
+    password.chmod(0o440)
+    assert config.load(None, environ, {})[1] == ()
+    password.chmod(0o444)
+    assert len(config.load(None, environ, {})[1]) == 1
+    monkeypatch.setattr(os, "getegid", lambda: password.stat().st_gid + 1)
+    monkeypatch.setattr(os, "getgroups", list)
+    password.chmod(0o440)
+    assert len(config.load(None, environ, {})[1]) == 1
 
 
 def test_a_config_file_with_a_password_that_others_can_read_is_a_warning(tmp_path: Path) -> None:

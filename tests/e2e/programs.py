@@ -30,6 +30,7 @@ PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "curl": "curl",
+    "kubectl": "kubernetes-client",
     "openssl": "openssl",
 }
 # A user's shell has none of these, or others.
