@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from exporter import __version__, logs
@@ -70,17 +71,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     for name, command, text in (
         ("run", _run, "the exporter, in the foreground"),
-        ("check", _check, "validate the config and show it with secrets masked"),
+        ("check", _check, "say what is wrong with config, machine and account, and show the config"),
         ("healthcheck", _healthcheck, "ask the running exporter's /-/healthy"),
         ("metrics-doc", _metrics_doc, "print docs/metrics.md"),
     ):
         sub = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         sub.set_defaults(command=command)
         if name == "check":
-            sub.add_argument("--online", action="store_true", help="also log in and list the chargers found")
+            sub.add_argument("--online", action="store_true", help="also ask the cloud and the exporter")
+            sub.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     _add_login(commands, common)
     _add_sessions(commands, common)
     _add_simulated(commands, common)
+    _add_reports(commands, common)
+    _add_assets(commands, common)
     return parser
 
 
@@ -111,6 +115,32 @@ def _add_sessions(
     sub.add_argument("--utc", action="store_true", help="times in UTC instead of the local zone")
 
 
+def _add_reports(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    text = "write one JSON file that can be attached to a public issue"
+    sub = commands.add_parser(
+        "diagnostics", help=text, description=text, parents=[common], allow_abbrev=False
+    )
+    sub.set_defaults(command=_diagnostics)
+    sub.add_argument("--output", metavar="FILE", type=Path, help="default: standard output")
+    sub.add_argument("--online", action="store_true", help="also ask the cloud once, for shapes of payloads")
+    text = "write scrubbed payloads of a real account, as fixtures for the tests"
+    sub = commands.add_parser("record", help=text, description=text, parents=[common], allow_abbrev=False)
+    sub.set_defaults(command=_record)
+    sub.add_argument("folder", metavar="DIR", type=Path, help="a new folder")
+
+
+def _add_assets(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    text = "write the dashboards, rules, unit file and example configs to a folder"
+    sub = commands.add_parser("assets", help=text, description=text, parents=[common], allow_abbrev=False)
+    sub.set_defaults(command=_assets)
+    sub.add_argument("folder", metavar="DIR", type=Path)
+    sub.add_argument("--force", action="store_true", help="overwrite files that differ")
+
+
 def _add_simulated(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
 ) -> None:
@@ -135,6 +165,12 @@ def _add_simulated(
 
 
 def _loaded(options: argparse.Namespace, *, accounts_needed: bool = True) -> Config:
+    return _loaded_with_warnings(options, accounts_needed=accounts_needed)[0]
+
+
+def _loaded_with_warnings(
+    options: argparse.Namespace, *, accounts_needed: bool = True
+) -> tuple[Config, tuple[str, ...]]:
     config, warnings = load(
         config_path_of(options), os.environ, flags_of(options), accounts_needed=accounts_needed
     )
@@ -143,17 +179,17 @@ def _loaded(options: argparse.Namespace, *, accounts_needed: bool = True) -> Con
         logs.conceal(text)
     for warning in warnings:
         logging.getLogger(__name__).warning("%s", warning)
-    return config
+    return config, warnings
 
 
 def _run(options: argparse.Namespace) -> int:
     from exporter.app import App  # here, so that a wrong flag is told without loading the exporter
-
-    async def serve() -> None:
-        await App(config, load_config=lambda: _loaded(options)).run()
+    from exporter.recent_errors import kept_in
 
     config = _loaded(options)
-    asyncio.run(serve())
+    with kept_in(state_folder(config)) as recent:
+        app = App(config, load_config=lambda: _loaded(options), heard=recent.heard)
+        asyncio.run(app.run())
     return OK
 
 
@@ -184,23 +220,65 @@ def _simulate(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     import yaml
 
-    config = _loaded(options)
+    from exporter import doctor
+    from exporter.check import check_offline, check_online, table
+
+    config, warnings = _loaded_with_warnings(options)
     if config.web.config_file is not None:
         from exporter.listening import load_rules
 
         for warning in load_rules(config.web.config_file).warnings:
             logging.getLogger(__name__).warning("%s", warning)
-    print(yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True), end="")
-    if not options.online:
-        return OK
-    from exporter.check import check_online, table
+    as_text = options.format == "text"
+    if as_text:
+        _announce(yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True))
+    if options.online:
+        checked = asyncio.run(check_online(config, warnings))
+    else:
+        checked = check_offline(config, warnings)
+    if not as_text:
+        print(doctor.as_json(checked.findings, masked(config), checked.chargers()))
+    else:
+        print("\n".join(doctor.lines(checked.findings)))
+        if options.online:
+            print(f"\n{table(checked)}")
+        print(f"\n{doctor.summary(checked.findings)}")
+    return FAILED if doctor.has_failed(checked.findings) else OK
 
-    findings = asyncio.run(check_online(config))
-    print()
-    print(table(findings))
-    for problem in findings.problems:
-        print(f"problem: {problem}", file=sys.stderr)
-    return FAILED if findings.problems else OK
+
+def _diagnostics(options: argparse.Namespace) -> int:
+    from exporter.diagnostics import diagnostics, given_settings
+
+    config, warnings = _loaded_with_warnings(options, accounts_needed=False)
+    given = given_settings(config_path_of(options), os.environ, flags_of(options))
+    text = diagnostics(config, given, warnings, online=options.online)
+    if options.output is None:
+        print(text, end="")
+        return OK
+    try:
+        options.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output: {options.output} cannot be written ({error.strerror})") from error
+    print(f"{options.output} is written. Look through it before you attach it to an issue.")
+    return OK
+
+
+def _record(options: argparse.Namespace) -> int:
+    from exporter.record import record
+
+    paths, seen = record(_loaded(options), options.folder)
+    for path in paths:
+        print(path)
+    errors = [str(one.error) for one in seen.accounts if one.error is not None]
+    errors += [f"site: {site.error}" for one in seen.accounts for site in one.sites if site.error]
+    for error in errors:
+        print(f"enphase-ev-exporter: not recorded: {error}", file=sys.stderr)
+    if paths:
+        print(
+            "Serials, site ids, names, addresses and tokens are replaced, times are moved. Look through "
+            "every file before you share it: docs/contributing-payloads.md says what to look for."
+        )
+    return FAILED if errors or not paths else OK
 
 
 def _login(options: argparse.Namespace) -> int:
@@ -251,6 +329,13 @@ def _healthcheck(options: argparse.Namespace) -> int:
     code, text = healthcheck(_loaded(options, accounts_needed=False))
     print(text, file=sys.stdout if code == OK else sys.stderr)
     return OK if code == OK else FAILED
+
+
+def _assets(options: argparse.Namespace) -> int:
+    from exporter.assets import write_assets
+
+    print("\n".join(write_assets(options.folder, overwrite=options.force)))
+    return OK
 
 
 def _metrics_doc(options: argparse.Namespace) -> int:

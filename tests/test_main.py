@@ -110,9 +110,10 @@ def test_check_online_lists_the_chargers(
     path = online_config(tmp_path / "config.yml", cloud_url)
     assert run(["check", "--online", "--config.file", str(path)]) == 0
     out = capsys.readouterr().out
-    table = out[out.index("account  site") :].splitlines()
-    assert len(table) == 1 + 3
-    assert "482500000017" in out
+    table, summary = out[out.index("account  site") :].strip().split("\n\n")
+    assert len(table.splitlines()) == 1 + 3
+    assert "482500000017" in table
+    assert summary.startswith("nothing failed: ")
 
 
 def test_check_online_with_a_wrong_password_is_exit_code_1_and_says_so(
@@ -121,7 +122,8 @@ def test_check_online_with_a_wrong_password_is_exit_code_1_and_says_so(
     path = online_config(tmp_path / "config.yml", cloud_url, password="wrong-canary")
     assert run(["check", "--online", "--config.file", str(path)]) == 1
     captured = capsys.readouterr()
-    assert "problem: account home: login: e-mail or password refused" in captured.err
+    assert "login: e-mail or password refused" in captured.out
+    assert "→ correct e-mail and password in the config, or run: enphase-ev-exporter login" in captured.out
     assert "wrong-canary" not in captured.out + captured.err
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
+import socket
 import sys
 import urllib.parse
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import aiohttp
 import pytest
 
 from exporter.kept_logins import read_logins
+from exporter.recent_errors import kept_in
 from exporter.simulator.cloud import RunningCloud
 from tests.commands import Said, cloud_with, command, environment_for
 
@@ -280,6 +284,73 @@ async def test_a_bug_leaves_a_traceback_without_a_canary(tmp_path: Path) -> None
         lines.append((await process.communicate())[1].decode())
         assert "RuntimeError" in "".join(lines)
         assert leaks("".join(lines), cloud, tmp_path) == []
+
+
+NAMES = ("Canary Garage", "Main Site")
+ACCOUNT = "canary-account"
+PRIVATE = ("1234567", "482500000017", "192.0.2.19", "02:00:00:00:00:11", "122300000017", ACCOUNT, *NAMES)
+
+
+def private_in(text: str) -> list[str]:
+    return [private for private in PRIVATE if private in text]
+
+
+@asynccontextmanager
+async def named_cloud(**more: Any) -> AsyncIterator[RunningCloud]:
+    """A cloud whose charger has a name that nobody else has."""
+    async with cloud_with(**canary_cloud(**more)) as cloud:
+        (charger,) = cloud.cloud.world.chargers.values()
+        charger.name = NAMES[0]
+        yield cloud
+
+
+async def test_neither_diagnostics_nor_a_recording_shows_anything_private(tmp_path: Path) -> None:
+    config, folder = tmp_path / "config.yml", tmp_path / "state"
+    config.write_text(f"accounts: [{{name: {ACCOUNT}, sites: ['1234567']}}]\n")
+    async with named_cloud() as cloud:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+        more = {"ENPHASE_EV_CONFIG_FILE": str(config), "ENPHASE_EV_WEB_LISTEN_ADDRESS": address}
+        settings = settings_for(cloud, folder, **more)
+        lines: list[str] = []
+        said = []
+        async with watched_exporter(settings, lines) as url:
+            for fault in (LASTING[5], {"kind": "garbage_values"}, {"kind": "wrong_types"}):
+                cloud.cloud.faults.clear()
+                cloud.cloud.faults.add(**fault)
+                before = len(cloud.cloud.journal)
+                async with asyncio.timeout(10):
+                    while len(cloud.cloud.journal) < before + 3:
+                        await asyncio.sleep(0.02)
+                    cloud.cloud.faults.clear()
+                    while 'enphase_ev_up{site_id="1234567"} 1' not in await pages(url):
+                        await asyncio.sleep(0.02)
+            with kept_in(folder):
+                logging.getLogger("exporter").warning(
+                    "one of %s", PRIVATE[:6], extra={"why": " ".join(PRIVATE[:6])}
+                )
+            said.append(await program(settings, "diagnostics"))
+        for number, fault in enumerate(({}, LASTING[0], LASTING[6])):
+            cloud.cloud.faults.clear()
+            if fault:
+                cloud.cloud.faults.add(**fault)
+            said.append(await command(settings, "diagnostics", "--online"))
+            recording = await command(settings, "record", str(tmp_path / f"recorded-{number}"))
+            said.append(replace(recording, out="", err=""))  # it is the files that are shared
+        files = [path.read_text() for path in tmp_path.glob("recorded-*/*")]
+        kept = (folder / "recent-errors.jsonl").read_text()
+        shared = "\n".join([*(one.out.partition("/proc")[0] for one in said), *files])
+        assert [one.code for one in said][:3] == [0, 0, 0]
+        assert len(files) >= 2
+        assert "odd payload" in shared
+        assert '"shape_of": "status"' in shared
+        assert "one of " in shared
+        assert leaks(shared + kept, cloud, folder) == []
+        assert private_in(shared) == []
+        assert str(tmp_path) not in shared
+        assert "127.0.0.1" not in shared
+        assert private_in(kept + "".join(lines)) != []
 
 
 def test_the_cloud_tells_on_whoever_quotes_it() -> None:
