@@ -8,9 +8,9 @@ PYTEST := $(VENV)/bin/pytest
 PYTEST_OPTIONS ?=
 
 E2E_PROGRAMS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver curl openssl \
-	buildah podman runc debootstrap systemd-analyze ip
+	buildah podman runc debootstrap systemd-analyze ip kubectl npm shellcheck
 E2E_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver curl openssl \
-	buildah podman runc debootstrap systemd iproute2 python3-venv
+	buildah podman runc debootstrap systemd iproute2 python3-venv kubernetes-client npm shellcheck
 MISSING = $(strip $(foreach program,$(E2E_PROGRAMS),$(if $(shell command -v $(program) 2>/dev/null),,$(program))))
 
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
@@ -68,6 +68,7 @@ docs: $(INSTALLED)
 
 dashboards: $(INSTALLED)
 	$(VENV)/bin/python -m dashboards.grafana.build
+	$(VENV)/bin/python deploy/kubernetes/generate.py
 
 contract: $(INSTALLED)
 	$(VENV)/bin/python -m tests.contract
