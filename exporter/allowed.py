@@ -89,6 +89,14 @@ def check_message(message: object, *, sure: bool) -> None:
     raise CommandInvalid(f"message: expected one of {allowed}; with `sure: true` also {unusual}")
 
 
+def start_level(command: Command, charger: Charger) -> tuple[int | None, bool]:
+    """The level to start with, and whether the start may be sent without it."""
+    if command.amps is not None:
+        return command.amps, False
+    level = level_to_repeat(charger)
+    return level, level is not None
+
+
 def level_to_repeat(charger: Charger) -> int | None:
     """The level to send with a start that names none: the last one, moved onto the charger's grid.
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from exporter import __version__
-from exporter.accounts import build_account, cloud_http, poll_settings
+from exporter.accounts import build_account, cloud_http, poll_settings, surfaces_of
 from exporter.bookkeeper import Bookkeeper
 from exporter.config import Config, state_folder
 from exporter.errors import ConfigError
@@ -20,6 +21,8 @@ from exporter.instruments import Instruments
 from exporter.kept_logins import KeptLogins
 from exporter.listening import ListenError, Listening
 from exporter.model import Snapshot
+from exporter.notify import Supervisor
+from exporter.overheard import Heard, overhear
 from exporter.poller import Poller
 from exporter.state import State
 from exporter.web import Sources, Web
@@ -36,14 +39,10 @@ _LOOK_SOON_SECONDS = 1.0
 _LOOK_SECONDS = 30.0
 # Start-up is over by then.
 _FREEZE_AFTER_SECONDS = 5.0
-_SHUTDOWN_SECONDS = 2.0
+_SHUTDOWN_SECONDS = 1.0
 _SESSIONS_SHOWN = 10
 # A reload cannot move what is already bound.
 _FIXED_SECTIONS = ("web", "state")
-
-
-def _may_command(config: Config) -> object:
-    return config.control.enabled, config.control.tokens
 
 
 def _freeze() -> None:
@@ -55,18 +54,28 @@ def _freeze() -> None:
 class App:
     """The exporter: listens first, polls then, and stops within seconds when told to."""
 
-    def __init__(self, config: Config, *, load_config: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        load_config: Callable[[], Config] | None = None,
+        heard: Heard | None = None,
+    ) -> None:
         """`load_config` reads the config again for a reload and raises ConfigError; None: no reload.
+
+        `heard` is told of every payload that is read.
 
         Raises ConfigError for a web config file that cannot be used.
         """
         self.listening = asyncio.Event()
         self._config = config
         self._load_config = load_config
+        self._heard = heard
         self._reload_succeeded = True
-        self._instruments = Instruments(__version__)
+        self._instruments = Instruments(__version__, os.environ.get("EXPORTER_REVISION", ""))
         self._listening = Listening(config.web.listen_addresses, config.web.config_file)
         self._control: ControlWiring | None = None
+        self._supervisor = Supervisor(os.environ)
         self._stop = asyncio.Event()
         self._slots = asyncio.Semaphore(_MOST_REQUESTS)
         self._http: aiohttp.ClientSession
@@ -78,6 +87,7 @@ class App:
         self._polling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._pinging: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
 
     @property
@@ -105,6 +115,9 @@ class App:
         try:
             self._start_polling(self._config)
             self.listening.set()
+            self._supervisor.ready(self._status())
+            if self._supervisor.watchdog_seconds is not None:
+                self._pinging = self._kept_alive(self._supervisor.ping(lambda: not self._unhealthy_because()))
             if self._listening.follows:
                 self._following = self._kept_alive(self._listening.watch())
             asyncio.get_running_loop().call_later(_FREEZE_AFTER_SECONDS, _freeze)
@@ -114,8 +127,11 @@ class App:
             self._watching = self._kept_alive(self._watch_logins())
             await self._stop.wait()
         finally:
-            await self._stop_polling()
+            self._supervisor.stopping()
             self._listening.stop()
+            if self._control is not None:
+                self._control.stop()
+            await self._stop_polling()
             await runner.cleanup()
 
     def stop(self) -> None:
@@ -211,6 +227,9 @@ class App:
             )
             for account in config.accounts
         ]
+        if self._heard is not None:
+            for account in accounts:
+                overhear(account, surfaces_of(config).base_url, self._heard)
         self._poller = Poller(
             accounts,
             poll_settings(config),
@@ -250,7 +269,7 @@ class App:
                     self._poller.wake(name)
 
     async def _stop_polling(self) -> None:
-        for task in (self._watching, self._following, self._polling):
+        for task in (self._watching, self._following, self._pinging, self._polling):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -267,7 +286,18 @@ class App:
 
     def _begin_reload(self) -> None:
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self.reload())
+            self._reloading = asyncio.create_task(self._reload_as_told())
+
+    async def _reload_as_told(self) -> None:
+        self._supervisor.reloading()
+        try:
+            await self.reload()
+        finally:
+            self._supervisor.ready(self._status())
+
+    def _status(self) -> str:
+        refused = "" if self._reload_succeeded else "; the new config was refused, the old one stays"
+        return f"serving {' '.join(dict.fromkeys(self.urls))}{refused}"
 
     async def reload(self) -> None:
         """Read the config again and poll by it; a bad one is refused and the old one stays."""
@@ -283,8 +313,8 @@ class App:
         for section in _FIXED_SECTIONS:
             if getattr(config, section) != getattr(self._config, section):
                 log.warning("a change of section %r needs a restart", section)
-        if _may_command(config) != _may_command(self._config):
-            log.warning("a change of control.enabled or of its tokens needs a restart")
+        if self._control is None and config.control.enabled:
+            log.warning("turning control on needs a restart")
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait([self._polling])

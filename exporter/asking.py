@@ -52,6 +52,7 @@ class PolledAccount:
     sites: list[PolledSite] = field(default_factory=list)
     backoff: Backoff = field(default_factory=Backoff)
     error: str | None = None
+    commands: RequestWindow = field(default_factory=RequestWindow)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     asked: bool = False  # its sites have been asked for, whatever came back
 
@@ -62,6 +63,14 @@ class PolledAccount:
     def free_at(self, now: float, budget_per_hour: int) -> float:
         """The moment before which nothing of it may be asked: backoff, and the budget of the hour."""
         return max(self.backoff.until_seconds, self.window.free_at(now, budget_per_hour))
+
+    def share_used(self, now: float, budget_per_hour: int) -> float:
+        """The share of the hourly budget that the last hour's requests were."""
+        return self.window.count(now) / budget_per_hour
+
+    def left_for_polls(self, now: float, budget_per_hour: int) -> float:
+        """Requests an hour that commands, each with its poll, leave; polls have to stretch, not to cease."""
+        return max(budget_per_hour - 2 * self.commands.count(now), budget_per_hour / 4)
 
     def loads(self, settings: PollSettings) -> list[SiteLoad]:
         """What each of its sites wants of the budget, by rank; bursts left out."""
@@ -143,6 +152,7 @@ class Asking:
             account.backoff = Backoff()
         self._log_change(site, was_up)
         site.publish()
+        site.status_shown()
         await self._poll_slow_endpoints(site, account)
 
     async def _save_accounts(self, site: PolledSite) -> None:
@@ -172,7 +182,7 @@ class Asking:
             )
             site.last_reported_arrived(times or {})
         for charger in site.chargers:
-            serial = charger.serial
+            serial, asked_seconds = charger.serial, self._clock()
             preference = await self._ask_slowly(
                 site,
                 account,
@@ -182,7 +192,8 @@ class Asking:
                 lambda serial=serial: client.fetch_charge_mode(site.site_id, serial),  # type: ignore[misc]
             )
             if preference is not None:
-                self._note_problems(site, "charge_mode", site.charge_mode_arrived(serial, preference))
+                problems = site.charge_mode_arrived(serial, preference, asked_seconds)
+                self._note_problems(site, "charge_mode", problems)
 
     async def _ask_slowly(
         self,
@@ -193,8 +204,13 @@ class Asking:
         interval_seconds: float,
         fetch: Callable[[], Awaitable[T]],
     ) -> T | None:
-        """Ask an endpoint that has its own, slower pace, if it is due; None when it is not or failed."""
+        """Ask an endpoint that has its own, slower pace, if it is due; None when it is not or failed.
+
+        When status is wanted meanwhile it goes first: this endpoint stays due for the poll after.
+        """
         now = self._clock()
+        if site.asked_soon is not None:
+            return None
         if now < max(pace.next_seconds, account.free_at(now, self._settings.max_requests_per_hour)):
             return None
         # The first answers come at once; the second ones spread the sites over the interval.

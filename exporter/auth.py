@@ -112,6 +112,10 @@ class Auth:
             await self.renew(self.generation)
         elif self._expires_soon(self._login):
             await self._renew_ahead()
+        return self.present_headers(referer_path, bearer=bearer)
+
+    def present_headers(self, referer_path: str, *, bearer: bool = False) -> Mapping[str, str]:
+        """Headers by the login at hand, however near its end; raises AuthError where there is none."""
         kept = self._headers.get((referer_path, bearer))
         if kept is None:
             kept = self._headers[referer_path, bearer] = self._built_headers(referer_path, bearer=bearer)
@@ -291,6 +295,8 @@ class Auth:
 
     def _built_headers(self, referer_path: str, *, bearer: bool) -> Mapping[str, str]:
         login = self._login
+        if login is None and self.guard is not None and self._is_shut():
+            raise guards.error_of(self.guard)
         if login is None:
             raise LoginExpired("login", "no login")
         url = self._surfaces.base_url.join(URL(referer_path))

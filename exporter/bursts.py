@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PAUSE_SECONDS = 900.0
+# The longest lag known between a command and status showing it: a burst that lasts so long will do.
+_COMMAND_SECONDS = 90.0
 # Unsupported gateway, invalid system, live stream not supported, gateway not reporting: documented refusals.
 _REFUSALS = frozenset({403, 404, 466, 468, 472, 473})
 
@@ -47,7 +49,8 @@ class Bursts:
     def interval_seconds(self, site: PolledSite, account: PolledAccount) -> float:
         """The status interval that the account's budget allows this site now."""
         settings = self._settings
-        ordinary = stretched_intervals(account.loads(settings), settings.max_requests_per_hour)[site.rank]
+        left = account.left_for_polls(self._clock(), settings.max_requests_per_hour)
+        ordinary = stretched_intervals(account.loads(settings), left)[site.rank]
         burst = site.burst
         if burst is None or self._is_over(burst) or not self._fits(site, account, burst):
             return ordinary
@@ -78,6 +81,14 @@ class Bursts:
         if over:
             await self._stop(site, account)
 
+    def may_follow_command(self, site: PolledSite, account: PolledAccount) -> bool:
+        """Whether a live stream should be asked for now because of a command."""
+        now, burst = self._clock(), site.burst
+        is_covered = burst is not None and burst.until_seconds >= now + _COMMAND_SECONDS
+        if self._settings.live_stream != "on_command" or is_covered or now < site.next_burst_seconds:
+            return False
+        return self._may_ask(account) and self._fits(site, account, self._next(site, now))
+
     def _wants_burst(self, site: PolledSite, before: Sequence[Charger]) -> bool:
         match self._settings.live_stream if site.up else "never":
             case "on_change":
@@ -92,8 +103,7 @@ class Bursts:
         if now < site.next_burst_seconds or not self._may_ask(account):
             return False
         site.next_burst_seconds = now + _PAUSE_SECONDS
-        length = site.burst.granted_seconds if site.burst else LONGEST_BURST_SECONDS
-        if not self._fits(site, account, granted(site.burst, now, length)):
+        if not self._fits(site, account, self._next(site, now)):
             return False
         try:
             stream = await self.start_live_stream(site, account)
@@ -119,8 +129,10 @@ class Bursts:
     async def start_live_stream(self, site: PolledSite, account: PolledAccount) -> LiveStream:
         """Ask the cloud for a live stream, but never for a login; raises CloudError.
 
-        After a refusal the exporter does not ask by itself for hours.
+        After a refusal the exporter does not ask by itself for hours, and never twice within a minute.
         """
+        pause_end = self._clock() + SHORTEST_BURST_PERIOD_SECONDS
+        site.next_burst_seconds = max(site.next_burst_seconds, pause_end)
         try:
             return await self._asked(site, account, account.client.start_live_stream)
         except CloudError as error:
@@ -141,6 +153,11 @@ class Bursts:
             self._note_rate_limit(account, error)
             raise
 
+    def _next(self, site: PolledSite, now: float) -> Burst:
+        """The burst that another grant would probably make."""
+        length = site.burst.granted_seconds if site.burst else LONGEST_BURST_SECONDS
+        return granted(site.burst, now, length)
+
     def _is_over(self, burst: Burst) -> bool:
         return self._settings.live_stream == "never" or burst.until_seconds <= self._clock()
 
@@ -159,7 +176,8 @@ class Bursts:
             (rank, other.load(loads[rank], settings.burst_interval_seconds))
             for rank, other in sorted(bursts.items(), key=lambda item: item[1].began_seconds)
         ]
-        return site.rank in bursts_that_fit(loads, wanted, settings.max_requests_per_hour)
+        left = account.left_for_polls(self._clock(), settings.max_requests_per_hour)
+        return site.rank in bursts_that_fit(loads, wanted, left)
 
 
 def has_changed(before: Sequence[Charger], after: Sequence[Charger]) -> bool:

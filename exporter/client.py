@@ -1,7 +1,8 @@
 """One method per endpoint of the cloud; returns model objects and raises CloudError.
 
 Only status, summary and site discovery may renew the login, once, and are then replayed once with the new
-headers. Optional endpoints never do: one of them answering 401 at every poll is how accounts got locked.
+headers. Optional endpoints and writes go by the login at hand: one of them answering 401 at every poll is how
+accounts got locked.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,6 +50,7 @@ class Client:
         self._urls: dict[str, URL] = {}
         self._working_paths: dict[tuple[str, str], str] = {}  # (endpoint, site) -> the path that answered
         self._renewed_in_vain: set[str] = set()
+        self.writes: dict[str, int] = {}  # how many were sent to a site
 
     async def fetch_sites(self) -> tuple[SiteEntry, ...]:
         """Every site the account can see."""
@@ -85,19 +87,22 @@ class Client:
         await self._optional_read("live_stream", path, site_id, lambda body: None)
 
     async def write(self, endpoint: str, site_id: str, method: str, path: str, body: str | None) -> Answer:
-        """Send one write and give any answer as it is: nothing is renewed, and nothing sent again.
+        """Send one write by the login at hand and give any answer as it is.
+
+        Nothing is renewed, so that it waits for no login and starts none, and nothing is sent again.
 
         `path` begins with a slash, `body` is JSON. Raises NotSent where nothing went out, for want of a login
         too; Unreachable or UnexpectedPayload where what came of it is unknown.
         """
         try:
-            headers = await self.auth.headers(_referer(site_id), bearer=True)
+            headers = self.auth.present_headers(_referer(site_id), bearer=True)
         except CloudError as error:
             raise NotSent(endpoint, str(error), status=error.status) from error
         if body is not None:
             headers = {**headers, "Content-Type": "application/json"}
         url = self._base_url.join(URL(path.removeprefix("/"), encoded=True))
         request = Request(endpoint, method, url, headers, None if body is None else body.encode())
+        self.writes[site_id] = self.writes.get(site_id, 0) + 1
         answer = await self.transport.write(request)
         if error_of(request, answer) is None:
             await self.auth.accepted(answer)
@@ -148,7 +153,7 @@ class Client:
     async def _optional_read(
         self, endpoint: str, path: str, site_id: str, parse: Callable[[bytes], T], *, bearer: bool = False
     ) -> T:
-        headers = await self.auth.headers(_referer(site_id), bearer=bearer)
+        headers = self.auth.present_headers(_referer(site_id), bearer=bearer)
         answer = await self._read(endpoint, path, headers, optional=True)
         return await self._parsed(endpoint, answer, parse)
 

@@ -36,8 +36,7 @@ def aim_of(command: Command, charger: Charger) -> Aim | None:
     """What status will show once the command has worked on this charger; None when it cannot show it."""
     match command.action:
         case Action.START if changes_running_session(command, charger):
-            hidden = level_reported(charger) is None or sets_own_level(charger)
-            return None if hidden else Aim(amps=command.amps)
+            return None if hides_level(charger) else Aim(amps=command.amps)
         case Action.START:
             return Aim(charging=True, amps=command.amps)
         case Action.STOP:
@@ -56,19 +55,27 @@ def changes_running_session(command: Command, charger: Charger) -> bool:
 def is_shown(aim: Aim, charger: Charger) -> bool:
     """Whether status shows what the command was to bring about.
 
-    What an offline charger did last says nothing of what it does now. A level that is not reported, or that
-    the charger chose by itself, does not hold up a start.
+    A level that it cannot show does not hold up a start.
     """
     if aim.mode is not None:
         return charger.charge_mode is aim.mode
     if charger.connected is False:
         return False
-    level = level_reported(charger)
-    if aim.charging is None:
-        return level == aim.amps
-    if charger.charging is not aim.charging:
+    if aim.charging is not None and charger.charging is not aim.charging:
         return False
-    return aim.amps is None or level is None or sets_own_level(charger) or level == aim.amps
+    if aim.amps is None or (aim.charging and hides_level(charger)):
+        return True
+    return level_reported(charger) == aim.amps
+
+
+def hides_level(charger: Charger) -> bool:
+    """Whether status cannot show a level that was asked for: none is reported, or the charger's own."""
+    return level_reported(charger) is None or sets_own_level(charger)
+
+
+def charging_now(charger: Charger) -> bool | None:
+    """Whether it charges; what an offline charger did last says nothing of what it does now."""
+    return None if charger.connected is False else charger.charging
 
 
 def instead(aim: Aim, charger: Charger | None) -> str:

@@ -4,7 +4,7 @@
 
 "accepted" means queued in the cloud, so nothing counts as done before status has shown it, and nothing is
 ever sent twice. A stop goes before everything: it waits for no other command to be confirmed, overtakes a
-start that was not sent yet, and passes our own limit while the car may be charging.
+start that was not sent yet, and passes our own limit unless no car is there to be charged.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from exporter.errors import (
 from exporter.lane import Lane, LastCommand, Turn
 from exporter.model import Charger
 from exporter.sending import ControlSettings, Sender
+from exporter.turns import Turns
 from exporter.watching import Polling, charger_in
 from exporter.writes import Writes
 
@@ -39,6 +40,11 @@ log = logging.getLogger(__name__)
 _LIVE_STREAM = frozenset({Action.LIVE_STREAM_START, Action.LIVE_STREAM_STOP})
 _LIVE_STREAM_PATH = "/service/evse_controller/{}/ev_chargers/{}_live_stream"
 _LONGEST_ECHO = 64
+# Each command brings a poll with it; the other half of the budget is left to the polls that come anyway.
+_SHARE_FOR_COMMANDS = 0.25
+_OVER_BUDGET_SECONDS = 60.0
+# What a status says of the plug is believed for so long.
+_FRESH_STATUS_SECONDS = 60.0
 
 
 class Control:
@@ -61,7 +67,8 @@ class Control:
         self._counted = counted
         self._clock = clock
         self._lanes: dict[tuple[str, str], Lane] = {}
-        self._sender = Sender(polling, writes, settings, clock=clock, wall_clock=wall_clock, sleep=sleep)
+        self._turns = Turns(polling, writes, clock=clock, wall_clock=wall_clock, sleep=sleep)
+        self._sender = Sender(polling, writes, turns=self._turns, settings=settings, clock=clock, sleep=sleep)
 
     async def run(self, command: Command) -> Outcome:
         """Carry out a command; raises CommandError for one that was not done, or may not have been."""
@@ -73,10 +80,14 @@ class Control:
             why = str(error) if isinstance(error, CommandError) else type(error).__name__
             self._close(turn, result, Result.FAILED, None, why)
             raise
-        unseen = outcome.result is Result.ACCEPTED and outcome.confirmed is False
-        label = "unconfirmed" if unseen else outcome.result.value
+        label = "unconfirmed" if outcome.confirmed is False else outcome.result.value
         self._close(turn, label, outcome.result, outcome.confirmed, outcome.detail)
         return outcome
+
+    def refused(self, action: Action, who: str, site_id: str, serial: str | None, detail: str) -> None:
+        """Count and log a command that was refused before it could be given."""
+        turn = Turn(Command(action=action, who=who, site_id=site_id, serial=serial), site_id)
+        self._close(turn, "refused", Result.FAILED, None, detail)
 
     def adopt(self, settings: ControlSettings) -> None:
         """Go on with the settings of a reloaded config."""
@@ -116,30 +127,43 @@ class Control:
 
     @contextmanager
     def _admitted(self, turn: Turn, charger: Charger | None) -> Iterator[Lane]:
-        """The lane of a command that is within the limit; raises CommandPostponed for one that is not."""
-        command, settings, now = turn.command, self._settings, self._clock()
+        """The lane of a command that is within the limits; raises CommandPostponed for one that is not."""
+        settings, now = self._settings, self._clock()
         lane = self._lanes.setdefault((turn.site_id, charger.serial if charger else ""), Lane())
+        stops = turn.command.action is Action.STOP
+        if not stops:
+            self._check_budget(turn.site_id)
         wait = lane.wait_seconds(now, settings.command_limit, settings.command_limit_window_seconds)
-        stops = command.action is Action.STOP
-        if wait > 0 and not (stops and charger and self._may_charge(lane, charger)):
+        turn.is_extra = wait > 0
+        if turn.is_extra and not (stops and charger and not self._is_needless(lane, charger)):
             raise CommandPostponed(
                 f"more than {settings.command_limit} commands within"
                 f" {settings.command_limit_window_seconds:g} s; the next is taken in {math.ceil(wait)} s",
                 retry_after_seconds=wait,
             )
-        lane.stops += stops
-        turn.stops_before = lane.stops
+        lane.let_in(turn)
         lane.use(now)
         try:
             yield lane
         finally:
+            lane.leave(turn)
             if not turn.sent:
                 lane.give_back(now)
 
-    def _may_charge(self, lane: Lane, charger: Charger) -> bool:
-        site = self._polling().site(charger.site_id)
-        is_known = site is not None and site.up is True and charger.connected is not False
-        return not is_known or charger.charging is not False or lane.may_start(self._clock())
+    def _check_budget(self, site_id: str) -> None:
+        if self._polling().commands_share(site_id) >= _SHARE_FOR_COMMANDS:
+            raise CommandPostponed(
+                "commands have used up their part of this hour's request budget, so only a stop is sent",
+                retry_after_seconds=_OVER_BUDGET_SECONDS,
+            )
+
+    def _is_needless(self, lane: Lane, charger: Charger) -> bool:
+        """Whether there is surely nothing to stop: a car that is plugged in may begin at any moment."""
+        polling = self._polling()
+        site, age_seconds = polling.site(charger.site_id), polling.status_age_seconds(charger.site_id)
+        is_fresh = age_seconds is not None and age_seconds < _FRESH_STATUS_SECONDS
+        is_known = site is not None and site.status_listed and is_fresh and charger.connected is not False
+        return is_known and charger.plugged_in is False and not lane.may_start(self._clock())
 
     # -- the live stream -----------------------------------------------------------------------------------
 
@@ -154,7 +178,7 @@ class Control:
             return _rehearsed(Request(method="GET", path=path))
         with self._admitted(turn, None) as lane:
             async with lane.lock:
-                self._sender.check_backoff(command.site_id)
+                self._turns.check_backoff(command.site_id)
                 turn.sent = True
                 try:
                     return await (_begun if starts else _ended)(polling, command.site_id)
@@ -168,8 +192,8 @@ class Control:
                 return CommandPostponed(str(error), retry_after_seconds=seconds)
             case Unreachable():
                 return CommandUnconfirmed(str(error))
-        refused = CommandRefused(str(error), status=error.status, code=error.kind)
-        return self._sender.login_expired(site_id, refused) if error.status == 401 else refused
+        refused = CommandRefused(str(error), status=error.status)
+        return self._turns.login_expired(site_id, refused) if error.status == 401 else refused
 
     # -- the account of it ---------------------------------------------------------------------------------
 
@@ -178,7 +202,7 @@ class Control:
         command = turn.command
         lane = self._lanes.get((turn.site_id, command.serial or ""))
         if turn.sent and lane is not None:
-            self._sender.note(turn, lane, result, confirmed)
+            self._turns.note(turn, lane, result, confirmed)
         self._counted(command.action.value, label)
         given = {
             "who": command.who,
@@ -218,7 +242,10 @@ async def _begun(polling: Polling, site_id: str) -> Outcome:
     polling.begin_burst(site_id, stream.duration_seconds)
     seconds = stream.duration_seconds
     return Outcome(
-        result=Result.ACCEPTED, detail=f"rapid updates for {seconds:g} s", duration_seconds=seconds
+        result=Result.ACCEPTED,
+        detail=f"the cloud grants rapid updates for {seconds:g} s; status is polled faster meanwhile, as far"
+        " as `poll.live_stream` and the request budget allow",
+        duration_seconds=seconds,
     )
 
 

@@ -18,9 +18,8 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from exporter.command import Action, Command, Outcome, Result
+from exporter.command import Action, Command, Outcome
 from exporter.control_shapes import (
-    Body,
     KnownChargeMode,
     KnownCharger,
     KnownChargers,
@@ -60,11 +59,11 @@ class _Refusal(Exception):
 
 
 class _Asked(NamedTuple):
-    """A command as it is asked for: what, in which shape, of which charger or site, by which token."""
+    """A command as it is asked for: what, of which charger or site, by which token."""
 
     action: Action
-    body: type[Body]
-    named: Mapping[str, str]
+    operation: Operation
+    named: dict[str, str]
     who: str
 
 
@@ -78,6 +77,7 @@ class ControlApi:
         last: Callable[[str, str], LastCommand | None],
         tokens: Sequence[tuple[str, Secret]],
         *,
+        refused: Callable[[Action, str, str, str | None, str], None],
         body_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,12 +85,14 @@ class ControlApi:
 
         A command for a charger or site that `snapshot` does not show goes to `run` as it was asked for, with
         an empty site id when none was named.
+        `refused` is told action, token, site id, serial and reason of a command that did not get so far.
         `body_seconds` is how long a request's body may take to arrive.
         """
         self._run = run
         self._snapshot = snapshot
         self._last = last
-        self._tokens = [(name, _digest(secret.reveal())) for name, secret in tokens]
+        self._refused = refused
+        self.adopt(tokens)
         self._body_seconds = body_seconds
         self._clock = clock
         self._warned_at: float | None = None
@@ -102,6 +104,10 @@ class ControlApi:
             "openapi": lambda named: document(),
         }
 
+    def adopt(self, tokens: Sequence[tuple[str, Secret]]) -> None:
+        """Let these tokens in from now on, and no others; without any there is no API."""
+        self._tokens = [(name, _digest(secret.reveal())) for name, secret in tokens]
+
     def routes(self) -> Iterable[web.RouteDef]:
         """What to add to the application's router."""
         # A dot in a pattern does not match a line feed, and %0A in a path is one.
@@ -112,6 +118,8 @@ class ControlApi:
 
     async def answer(self, request: web.Request) -> web.Response:
         """The answer to any request below `/api/v1`."""
+        if not self._tokens:
+            return _problem(HTTPStatus.NOT_FOUND, "control is switched off")
         who = self._who(request)
         if who is None:
             self._note_stranger(request)
@@ -121,9 +129,11 @@ class ControlApi:
         try:
             operation, named = _operation(request)
             if operation.action is None:
-                return _answer(HTTPStatus.OK, self._reads[operation.name](named))
+                return _answer(
+                    HTTPStatus.OK, self._reads[operation.name](named | _queried(request, operation))
+                )
             failed = {"result": "failed"}
-            return await self._commanded(request, _Asked(operation.action, operation.body, named, who))
+            return await self._commanded(request, _Asked(operation.action, operation, named, who))
         except _Refusal as refusal:
             return _problem(refusal.status, str(refusal), refusal.headers, **failed)
         except CommandError as error:
@@ -178,12 +188,20 @@ class ControlApi:
     # -- commands ------------------------------------------------------------------------------------------
 
     async def _commanded(self, request: web.Request, asked: _Asked) -> web.Response:
-        site_id, serial = _target(self._snapshot(), asked.named)
-        fields = command_fields(await self._read_body(request), asked.body)
-        command = Command(action=asked.action, who=asked.who, site_id=site_id, serial=serial, **fields)
+        try:
+            command = await self._read_command(request, asked)
+        except (_Refusal, CommandError) as error:
+            site_id, serial = asked.named.get("site_id", ""), asked.named.get("serial")
+            self._refused(asked.action, asked.who, site_id, serial, str(error))
+            raise
         outcome = await self._run(command)
-        unseen = outcome.result is Result.ACCEPTED and outcome.confirmed is False
-        return _answer(HTTPStatus.ACCEPTED if unseen else HTTPStatus.OK, command_answer(command, outcome))
+        status = HTTPStatus.ACCEPTED if outcome.confirmed is False else HTTPStatus.OK
+        return _answer(status, command_answer(command, outcome))
+
+    async def _read_command(self, request: web.Request, asked: _Asked) -> Command:
+        site_id, serial = _target(self._snapshot(), asked.named | _queried(request, asked.operation))
+        fields = command_fields(await self._read_body(request), asked.operation.body)
+        return Command(action=asked.action, who=asked.who, site_id=site_id, serial=serial, **fields)
 
     async def _read_body(self, request: web.Request) -> bytes:
         """The body, which is JSON; empty when there is none."""
@@ -224,7 +242,7 @@ def _offered(request: web.Request) -> Iterator[str]:
 
 
 def _operation(request: web.Request) -> tuple[Operation, dict[str, str]]:
-    """What is asked for, and the serial and site id that path and query name."""
+    """What is asked for, and the serial or site id that the path names."""
     parts = [unquote(part) for part in request.rel_url.raw_path.removeprefix(_PREFIX).split("/")]
     there = {
         operation.method: (operation, named)
@@ -237,8 +255,7 @@ def _operation(request: web.Request) -> tuple[Operation, dict[str, str]]:
     if method not in there:
         allow = ", ".join(sorted({*there, *(["HEAD"] if "GET" in there else [])}))
         raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", {"Allow": allow})
-    operation, named = there[method]
-    return operation, named | _queried(request, operation)
+    return there[method]
 
 
 def _named(pattern: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:

@@ -372,6 +372,7 @@ class Site:
     poll_interval_seconds: float | None = None
     status_received_monotonic: float | None = None  # when the newest good status arrived, monotonic clock
     endpoints: tuple[EndpointTimes, ...] = ()
+    status_listed: bool = True  # whether the newest good status named a charger; else they are as before it
     polls: Mapping[tuple[str], int] = field(default_factory=dict)  # (result,) -> count
     error: str | None = None  # why the last status poll failed, in words fit for the page
 

@@ -93,7 +93,7 @@ OPERATIONS = (
 
 _MEANINGS = {
     200: "Done, or without effect by its nature.",
-    202: "Accepted by the cloud, and not seen in status within the wait.",
+    202: "Accepted by the cloud, and not seen in status within the wait; or a noop that status contradicts.",
     400: "Not a request for this charger; the detail says what is allowed. Nothing was sent.",
     401: "No valid token.",
     404: "No such charger or site. Nothing was sent.",
@@ -101,7 +101,8 @@ _MEANINGS = {
     413: "The body is too large. Nothing was sent.",
     415: "The body is not JSON. Nothing was sent.",
     429: "Too many commands, or the cloud asks to wait. Not applied; may be given again later.",
-    502: "The cloud refused it, or a newer command came first. Not applied.",
+    502: "The cloud refused it, or a newer command came first. Not applied, but for two cases: with a"
+    " cloud_status from 500 on it may have been; and of a restart the detail tells what was done.",
     504: "The cloud did not answer. It may or may not have been applied; it is not sent again.",
 }
 _HEADERS = {

@@ -106,7 +106,8 @@ _WHATEVER_WAS_ASKED = (
     Row((472,), Meaning.REFUSED, "the site does not support a live stream"),
     Row((473,), Meaning.REFUSED, "the site's gateway does not report to the cloud"),
     Row((550, 551, 552), Meaning.REFUSED, "the cloud cannot reach the charger"),
-    Row(range(500, 600), Meaning.REFUSED, "the cloud failed"),
+    # A gateway says so too when what is behind it took the command and was slow to answer.
+    Row(range(500, 600), Meaning.REFUSED, "the cloud failed, and may have applied it all the same"),
 )
 _OTHERWISE = Row((), Meaning.REFUSED)
 

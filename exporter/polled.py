@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from exporter.errors import CloudError
 from exporter.ledger import fold, is_worth_saving, opened
 from exporter.merge import (
+    EMPTY_LISTS_TO_BELIEVE,
     Knowledge,
     Made,
     join,
@@ -92,10 +93,14 @@ class PolledSite:
     durable: dict[str, Ledger] = field(default_factory=dict)  # the same as they are on disk: only these show
     unsaved_sessions: list[FinishedSession] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    mode_read_seconds: dict[str, float] = field(default_factory=dict)  # when the newest good read began
     asked_soon: frozenset[str] | None = None  # a poll is wanted now, with these slow endpoints
+    follows_command: bool = False  # the wanted poll is the first since a command was sent
+    writes_seen: int = 0  # commands sent before a poll was last wanted
     polls_begun: int = 0
-    newest_ended: int = 0  # of the polls that began, by number
-    ended: asyncio.Event | None = None  # of the next poll that ends; only there while somebody waits
+    newest_shown: int = 0  # of the polls that began, by number: its status has been asked and is published
+    newest_ended: int = 0  # likewise: the slow endpoints have been asked too
+    step: asyncio.Event | None = None  # of a poll getting on; only there while somebody waits
     burst: Burst | None = None
     next_burst_seconds: float = 0.0  # no live stream is asked for before
     live: Site | None = None
@@ -133,14 +138,21 @@ class PolledSite:
         """Whether any charger is known to charge."""
         return any(charger.charging for charger in self.chargers)
 
-    def ask_soon(self, endpoint: str) -> None:
-        """Want a poll as soon as may be, with a slow endpoint if one is named."""
+    def ask_soon(self, endpoint: str, writes: int) -> int:
+        """Want a poll as soon as may be, with a slow endpoint if one is named; `writes` were sent so far.
+
+        Returns how many of them are new.
+        """
+        fresh, self.writes_seen = max(0, writes - self.writes_seen), writes
         self.asked_soon = (self.asked_soon or frozenset()) | {endpoint}
+        self.follows_command |= fresh > 0
         self.wake.set()
+        return fresh
 
     def poll_begins(self) -> None:
         """Note that a poll begins, and make due what was asked for with it."""
         self.polls_begun += 1
+        self.follows_command = False
         wanted, self.asked_soon = self.asked_soon or frozenset(), None
         if "summary" in wanted:
             self.summary.next_seconds = 0.0
@@ -148,17 +160,22 @@ class PolledSite:
             for pace in self.charge_modes.values():
                 pace.next_seconds = 0.0
 
+    def status_shown(self) -> None:
+        """Tell those who wait that the status of the poll under way is published."""
+        self.newest_shown = self.polls_begun
+        if self.step is not None:
+            self.step.set()
+            self.step = None
+
     def poll_ended(self) -> None:
         """Tell those who wait that a poll has ended."""
         self.newest_ended = self.polls_begun
-        if self.ended is not None:
-            self.ended.set()
-            self.ended = None
+        self.status_shown()
 
-    def next_end(self) -> asyncio.Event:
-        """The event of the next end of a poll."""
-        self.ended = self.ended or asyncio.Event()
-        return self.ended
+    def next_step(self) -> asyncio.Event:
+        """The event of a poll getting on: its status is published, or it has ended."""
+        self.step = self.step or asyncio.Event()
+        return self.step
 
     def hurry(self, now: float, interval_seconds: float) -> None:
         """Let no slow endpoint wait longer than a reloaded config wants."""
@@ -228,8 +245,11 @@ class PolledSite:
             self.settle()
         return summary.problems
 
-    def charge_mode_arrived(self, serial: str, preference: ChargeModePreference) -> tuple[Problem, ...]:
-        """Take in a charge mode answer; return what was odd in it."""
+    def charge_mode_arrived(
+        self, serial: str, preference: ChargeModePreference, asked_seconds: float
+    ) -> tuple[Problem, ...]:
+        """Take in the answer to a read that began at a monotonic moment; return what was odd in it."""
+        self.mode_read_seconds[serial] = asked_seconds
         self.knowledge = with_charge_mode(self.knowledge, serial, preference)
         self.settle()
         return preference.problems
@@ -261,11 +281,24 @@ class PolledSite:
             status_timestamp_seconds=self.knowledge.status_timestamp_seconds,
             poll_interval_seconds=self.interval_in_force_seconds,
             status_received_monotonic=self.status_received_seconds,
+            status_listed=not self.knowledge.empty_status_lists,
             endpoints=tuple(self.times.values()),
             polls=dict(self.polls),
             error=self.error,
         )
         return self.live
+
+    def known_chargers(self) -> tuple[Charger, ...]:
+        """The chargers; before status is believed those that have accounts, of which no more is known."""
+        told = self.knowledge
+        if self.chargers or told.status or told.empty_status_lists >= EMPTY_LISTS_TO_BELIEVE:
+            return self.chargers
+        return tuple(Charger(self.site_id, serial) for serial in sorted(self.durable))
+
+    def known(self) -> Site:
+        """All that is known, however old."""
+        site, chargers = self.live or self.publish(), self.known_chargers()
+        return site if site.chargers == chargers else replace(site, chargers=chargers)
 
     def shown(self, now: float, stale_after_seconds: float) -> Site:
         """The site as a scrape at `now` shows it: without chargers when the last good status is too old."""

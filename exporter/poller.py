@@ -4,13 +4,14 @@ import asyncio
 import logging
 import random as random_module
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from exporter.asking import Asking, PolledAccount, PollSettings, Save
 from exporter.bursts import Bursts
-from exporter.errors import CloudError, RateLimited
-from exporter.model import Ledger, LiveStream, Site, SiteEntry, Snapshot
+from exporter.errors import CloudError
+from exporter.model import Ledger, SiteEntry, Snapshot
+from exporter.on_demand import OnDemand, Sleep
 from exporter.polled import PolledSite
 from exporter.schedule import Backoff, plan_poll
 from exporter.scrapes import ScrapeLearner
@@ -21,8 +22,6 @@ log = logging.getLogger(__name__)
 # CPU time of one poll: polls that are due together are started this far apart.
 _POLL_COST_SECONDS = 0.0015
 _DISCOVERY_INTERVAL_SECONDS = 900.0
-Sleep = Callable[[float, asyncio.Event], Awaitable[None]]
-"""Waits so many seconds, or until the event is set."""
 NO_LEDGERS: Mapping[str, Mapping[str, Ledger]] = {}
 
 
@@ -33,7 +32,7 @@ async def sleep_or_wake(seconds: float, wake: asyncio.Event) -> None:
             await wake.wait()
 
 
-class Poller:
+class Poller(OnDemand):
     """Polls every site of every account until cancelled."""
 
     def __init__(
@@ -54,19 +53,20 @@ class Poller:
 
         `previous` hands over its sites.
         """
-        self.accounts = {account.name: account for account in accounts}
-        self.sites: dict[str, PolledSite] = {}
-        self._settings = settings
-        self._asking = Asking(
+        asking = Asking(
             settings, save=save, problem=problem, clock=clock, wall_clock=wall_clock, random=random
         )
-        self._bursts = Bursts(settings, clock=clock, note_rate_limit=self._asking.note_rate_limit)
+        bursts = Bursts(settings, clock=clock, note_rate_limit=asking.note_rate_limit)
+        by_name = {account.name: account for account in accounts}
+        super().__init__(by_name, settings, asking, bursts, clock=clock, sleep=sleep or sleep_or_wake)
         self._ledgers = ledgers
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._sleep = sleep or sleep_or_wake
         self._learner: ScrapeLearner = previous._learner if previous else ScrapeLearner()
-        self._former = previous.sites if previous else {}
+        self._former = previous.sites | previous.assumed if previous else {}
+        for account in accounts:
+            for site_id in account.site_ids or _kept_site_ids(account, previous):
+                self._add(account, SiteEntry(site_id))
+        self._assume()
 
     # -- what the web reads, never awaiting ----------------------------------------------------------------
 
@@ -96,83 +96,11 @@ class Poller:
             f"site {site_id}: not polled yet" for site_id in unpolled
         ]
 
-    # -- what control needs ---------------------------------------------------------------------------------
-
-    def site(self, site_id: str) -> Site | None:
-        """What is known of a site, however old; None for one that is not polled."""
-        site = self.sites.get(site_id)
-        return None if site is None else site.live or site.publish()
-
-    def sites_of(self, serial: str) -> tuple[Site, ...]:
-        """Every site that has a charger of that serial."""
-        return tuple(
-            site.live or site.publish()
-            for site in self.sites.values()
-            if any(charger.serial == serial for charger in site.chargers)
-        )
-
-    def poll_soon(self, site_id: str, *, also: str = "") -> None:
-        """Start the site's next poll now, or after the one under way, but within backoff and budget.
-
-        `also` is "summary" or "charge_mode": that poll asks this endpoint too. Unknown sites pass.
-        """
-        if site_id in self.sites:
-            self.sites[site_id].ask_soon(also)
-
-    async def polled(self, site_id: str, within_seconds: float) -> Site | None:
-        """The site after the first poll that begins from now on, good or not; None if none ends in time."""
-        site = self.sites.get(site_id)
-        if site is None:
-            return None
-        wanted, deadline = site.polls_begun + 1, self._clock() + within_seconds
-        while site.newest_ended < wanted:
-            left = deadline - self._clock()
-            if left <= 0:
-                return None
-            await self._sleep(left, site.next_end())
-        return site.live
-
-    def backoff_seconds(self, site_id: str) -> float:
-        """How long the site's account must still wait after a 429; 0 when it need not, or is not known."""
-        if site_id not in self.sites:
-            return 0.0
-        return max(0.0, self._account_of(site_id).backoff.until_seconds - self._clock())
-
-    def rate_limited(self, site_id: str, retry_after_seconds: float | None) -> None:
-        """Make the site's account wait: somebody else's request for it met a 429."""
-        if site_id in self.sites:
-            error = RateLimited("control", "HTTP 429", retry_after_seconds=retry_after_seconds)
-            self._asking.note_rate_limit(self._account_of(site_id), error)
-
-    def begin_burst(self, site_id: str, seconds: float) -> None:
-        """Poll a site faster for so long: it was granted a live stream; a burst under way gets longer."""
-        if site_id in self.sites:
-            self._bursts.begin(self.sites[site_id], seconds)
-
-    def end_burst(self, site_id: str) -> None:
-        """Poll a site as ever again: its live stream has been stopped."""
-        if site_id in self.sites:
-            self._bursts.end(self.sites[site_id])
-
-    async def start_live_stream(self, site_id: str) -> LiveStream:
-        """Ask the cloud for a live stream; raises CloudError, and KeyError for a site that is not polled."""
-        return await self._bursts.start_live_stream(self.sites[site_id], self._account_of(site_id))
-
-    async def stop_live_stream(self, site_id: str) -> None:
-        """Ask the cloud to end a live stream; raises as `start_live_stream` does."""
-        await self._bursts.stop_live_stream(self.sites[site_id], self._account_of(site_id))
-
-    def _account_of(self, site_id: str) -> PolledAccount:
-        return self.accounts[self.sites[site_id].account]
-
     # -- running -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Poll until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for account in self.accounts.values():
-                for site_id in account.site_ids:
-                    self._add(account, SiteEntry(site_id))
             for site in list(self.sites.values()):
                 tasks.create_task(self._run_site(site))
             for account in self.accounts.values():
@@ -209,13 +137,39 @@ class Poller:
             if entries and site_id not in names:
                 account.error = f"the account does not see site {site_id}: correct `sites`"
                 log.warning("site not visible", extra={"account": account.name, "site_id": site_id})
-        for entry in entries if not account.site_ids else ():
-            other = self.sites.get(entry.site_id)
-            if other is not None:
-                log.warning("site is polled already", extra={"site_id": entry.site_id, "by": other.account})
-            else:
-                tasks.create_task(self._run_site(self._add(account, entry)))
+        if entries and not account.site_ids:
+            self._follow_discovery(account, entries, tasks)
         log.info("sites discovered", extra={"account": account.name, "sites": len(entries)})
+
+    def _follow_discovery(
+        self, account: PolledAccount, entries: Sequence[SiteEntry], tasks: asyncio.TaskGroup
+    ) -> None:
+        """Poll what an account sees beside what it was polled for: one list without it drops no site."""
+        self.assumed = {key: site for key, site in self.assumed.items() if site.account != account.name}
+        for site in account.sites:
+            if site.site_id not in {entry.site_id for entry in entries}:
+                log.warning("site not visible", extra={"account": account.name, "site_id": site.site_id})
+        for entry in entries:
+            other = self.sites.get(entry.site_id)
+            if other is None:
+                tasks.create_task(self._run_site(self._add(account, entry)))
+            elif other.account == account.name:
+                other.name = entry.name or other.name
+            else:
+                log.warning("site is polled already", extra={"site_id": entry.site_id, "by": other.account})
+
+    def _assume(self) -> None:
+        """Know the sites that discovery has yet to show: those of before, else those that have accounts.
+
+        Which account may ask for a site that only has accounts is clear where one alone has no sites yet.
+        """
+        waiting = [account.name for account in self.accounts.values() if not account.sites]
+        for site in self._former.values():
+            if site.account in waiting and site.site_id not in self.sites:
+                self.assumed[site.site_id] = site
+        for site_id, ledgers in self._ledgers.items() if len(waiting) == 1 else ():
+            if site_id not in self.sites and site_id not in self.assumed:
+                self.assumed[site_id] = PolledSite.restored(site_id, waiting[0], ledgers)
 
     def _add(self, account: PolledAccount, entry: SiteEntry) -> PolledSite:
         former = self._former.get(entry.site_id)
@@ -263,7 +217,7 @@ class Poller:
         scrapers = (*self._learner.scrapers(now), *site.learner.scrapers(now))
         planned = plan_poll(
             now=now,
-            last_poll_seconds=None if site.asked_soon else site.last_poll_seconds,
+            last_poll_seconds=site.last_poll_seconds,
             interval_seconds=site.interval_seconds,
             lead_seconds=answer * (1 + site.rank // CONCURRENT_READS) + apart,
             scrapers=scrapers,
@@ -275,7 +229,7 @@ class Poller:
         held = allowed - (site.last_poll_seconds if site.last_poll_seconds is not None else now)
         site.interval_in_force_seconds = max(site.interval_seconds, held if is_held else 0.0)
         site.publish()
-        return max(planned, allowed)
+        return max(min(planned, self.wanted_at(site, account)), allowed)
 
     def _allowed(self, site: PolledSite, account: PolledAccount) -> float:
         """The moment before which this site must not be asked: backoff, and the budget of the hour."""
@@ -298,3 +252,11 @@ class Poller:
         delay = moment - self._clock()
         if delay > 0:
             await self._sleep(delay, wake)
+
+
+def _kept_site_ids(account: PolledAccount, previous: Poller | None) -> list[str]:
+    """The sites that were polled for an account before a reload that left its login as it was."""
+    former = previous.accounts.get(account.name) if previous else None
+    if previous is None or former is None or former.client is not account.client:
+        return []
+    return [site.site_id for site in previous.sites.values() if site.account == account.name]

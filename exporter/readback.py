@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.command import Action
-from exporter.confirm import Aim, instead, is_shown
-from exporter.lane import Lane, Turn
+from exporter.confirm import Aim, charging_now, hides_level, instead, is_shown
+from exporter.lane import Lane, Turn, Wanted, wanted_of
 from exporter.model import Charger
 from exporter.watching import Polling, Watching
 
@@ -33,50 +33,69 @@ class Readback:
         self._watching = watching
         self._clock = clock
 
-    async def looked(self, turn: Turn, lane: Lane, aim: Aim | None) -> Look:
-        """What became of a command the cloud took; asked for once where nothing is waited for."""
+    async def looked(
+        self, turn: Turn, lane: Lane, aim: Aim | None, unseen: Callable[[], object] = lambda: None
+    ) -> Look:
+        """What became of a command the cloud took; asked for once where nothing is waited for.
+
+        `unseen` is called after each status that does not show it.
+        """
         command = turn.command
         if aim is not None and command.wait_seconds:
-            return await self.watched(turn, lane, aim, command.wait_seconds)
+            return await self.watched(turn, lane, aim, command.wait_seconds, unseen)
         self._polling().poll_soon(turn.site_id, also=_also(aim))
         return Look(None) if aim is None else Look(False, "status was not waited for")
 
     async def looked_after_noop(self, turn: Turn, lane: Lane, aim: Aim | None) -> Look:
-        """One fresh status for a stop: "nothing to stop" is what a charging car's stop got once."""
-        command = turn.command
-        if command.action is not Action.STOP or aim is None or not command.wait_seconds:
-            self._polling().poll_soon(turn.site_id, also=_also(aim))
-            if command.action is Action.STOP:
-                return Look(False, "status was not waited for")
-            return Look(None, "" if command.amps is None else "the charging level was not changed")
-        within = min(FRESH_SECONDS, command.wait_seconds)
-        charger = await self._watching.fresh(turn.site_id, command.serial or "", within)
-        if charger is None:
-            return Look(False, "no fresh status came to tell whether it charges")
-        lane.observed(_charging_now(charger))
-        if charger.charging:
+        """What speaks against a noop: a charging car's stop once got "nothing to stop"."""
+        command, site_id, serial = turn.command, turn.site_id, turn.command.serial or ""
+        stops, fresh = command.action is Action.STOP, None
+        if stops and command.wait_seconds:
+            within = min(FRESH_SECONDS, command.wait_seconds)
+            fresh = await self._watching.fresh(site_id, serial, within)
+        else:
+            self._polling().poll_soon(site_id, also=_also(aim))
+        if fresh is not None:
+            lane.observed(charging_now(fresh))
+        charger = fresh or self._watching.known(site_id, serial)
+        if stops and charger is not None and charging_now(charger):
             return Look(False, "ATTENTION: the cloud found nothing to stop, but status still shows charging")
-        if is_shown(aim, charger) and self._clock() >= lane.settled_seconds(False):
+        wanted = wanted_of(command)
+        if self._clock() < lane.settled_seconds(wanted):
+            return Look(False, _still_to_come(wanted))
+        if not stops or aim is None:
+            return Look(None, "" if command.amps is None else "the charging level was not changed")
+        if fresh is None:
+            waited = "no fresh status came to tell whether it charges"
+            return Look(None, waited if command.wait_seconds else "status was not waited for")
+        if is_shown(aim, fresh):
             return Look(True, "status shows that it does not charge")
-        return Look(False, _not_yet(aim, charger))
+        return Look(None, instead(aim, fresh))
 
-    async def watched(self, turn: Turn, lane: Lane, aim: Aim, wait_seconds: float) -> Look:
+    async def watched(
+        self,
+        turn: Turn,
+        lane: Lane,
+        aim: Aim,
+        wait_seconds: float,
+        unseen: Callable[[], object] = lambda: None,
+    ) -> Look:
         """Follow what status shows until it is the aim, and nothing sent before can undo that any more."""
         newest: Charger | None = None
-        mode_read = self._watching.mode_read_seconds(turn.site_id)
-        # A level alone belongs to a start.
-        charging = aim.charging is not False if aim.mode is None else None
+        wanted = _wanted_by(aim)
 
         def is_seen(now_shown: Charger) -> bool:
             nonlocal newest
             newest = now_shown
-            if aim.mode is not None:
-                return is_shown(aim, newest) and self._watching.mode_read_seconds(turn.site_id) != mode_read
-            lane.observed(_charging_now(newest))
-            return is_shown(aim, newest) and self._clock() >= lane.settled_seconds(aim.charging)
+            if self._is_fresh(turn, aim):
+                lane.observed(charging_now(newest) if aim.mode is None else newest.charge_mode)
+                if is_shown(aim, newest) and self._clock() >= lane.settled_seconds(wanted):
+                    return True
+            unseen()
+            return False
 
         asks = [turn.sent_seconds + seconds for seconds in READ_BACK_SECONDS]
-        asks += [moment for moment in [lane.settled_seconds(aim.charging)] if moment > turn.sent_seconds]
+        asks += [moment for moment in [lane.settled_seconds(wanted)] if moment > turn.sent_seconds]
         seen = await self._watching.watch(
             turn.site_id,
             turn.command.serial or "",
@@ -85,22 +104,34 @@ class Readback:
             end_seconds=turn.sent_seconds + wait_seconds,
             also=_also(aim),
         )
-        if seen:
-            lane.confirmed(charging)
-            return Look(True, "status confirms it")
-        return Look(False, f"not confirmed within {wait_seconds:g} s: {_not_yet(aim, newest)}")
+        if not seen or newest is None:
+            return Look(False, f"not confirmed within {wait_seconds:g} s: {self._not_yet(turn, aim, newest)}")
+        lane.confirmed(wanted)
+        if aim.charging and aim.amps is not None and hides_level(newest):
+            return Look(None, "it charges; the level cannot be seen")
+        return Look(True, "status confirms it")
+
+    def _is_fresh(self, turn: Turn, aim: Aim) -> bool:
+        """Whether the aim shows in what was read after the command: modes are not read with every status."""
+        serial = turn.command.serial or ""
+        return aim.mode is None or self._watching.mode_read_since(turn.site_id, serial, turn.sent_seconds)
+
+    def _not_yet(self, turn: Turn, aim: Aim, charger: Charger | None) -> str:
+        if charger is None or not is_shown(aim, charger):
+            return instead(aim, charger)
+        if not self._is_fresh(turn, aim):
+            return "the charge mode could not be read back"
+        return _still_to_come(_wanted_by(aim))
 
 
-def _charging_now(charger: Charger) -> bool | None:
-    return None if charger.connected is False else charger.charging
+def _wanted_by(aim: Aim) -> Wanted:
+    # A level alone belongs to a start.
+    return aim.charging is not False if aim.mode is None else aim.mode
 
 
-def _not_yet(aim: Aim, charger: Charger | None) -> str:
-    if charger is None or not is_shown(aim, charger):
-        return instead(aim, charger)
-    if aim.mode is not None:
-        return "the charge mode could not be read back"
-    return f"status shows it, but a {'stop' if aim.charging else 'start'} sent before may still take effect"
+def _still_to_come(wanted: Wanted | None) -> str:
+    contrary = {True: "a stop", False: "a start"}[wanted] if isinstance(wanted, bool) else "another mode"
+    return f"{contrary} sent before may still take effect"
 
 
 def _also(aim: Aim | None) -> str:

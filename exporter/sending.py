@@ -1,29 +1,31 @@
-"""One command to one charger: sent in its turn, once, and then looked for in what status shows."""
+"""What each command to a charger takes: what is sent for it, and how it is looked for in status."""
 
+import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from exporter.allowed import level_to_repeat
+from exporter.allowed import MODES_WITH_LEVEL, MODES_WITHOUT_LEVEL, start_level
 from exporter.command import CONFIRM_SECONDS, Action, Command, Outcome, Request, Result
-from exporter.confirm import Aim, aim_of, changes_running_session
+from exporter.confirm import Aim, aim_of, changes_running_session, charging_now
 from exporter.errors import CloudError, CommandError, CommandPostponed, CommandRefused, CommandUnconfirmed
-from exporter.lane import Lane, LastCommand, Turn
-from exporter.model import Charger
+from exporter.lane import Lane, Turn
+from exporter.model import ChargeMode, Charger
+from exporter.parse_reply import Verdict
 from exporter.readback import FRESH_SECONDS, Look, Readback
+from exporter.turns import Sent, Turns, retold
 from exporter.watching import Polling, Watching
-from exporter.writes import Reply, Writes
+from exporter.writes import SUPERSEDED, Reply, Writes
 
 log = logging.getLogger(__name__)
 
-_SUPERSEDED = "superseded by a newer command"
 _NEXT_SESSION = (
     "the car is charging, so the level takes effect with the next charging session;"
     " give `restart: true` to stop and start again at it"
 )
-_LOGIN_EXPIRED = "the login has expired and is being renewed: give the command again in a moment"
-Write = Callable[[Writes], Awaitable[Reply]]
+_STOPPED_BUT = "charging was stopped for the restart, but the start: "
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,7 @@ class ControlSettings:
     restart_pause_seconds: float = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A command the cloud took; `silence` is the error when it gave no answer, and may have taken it."""
-
-    reply: Reply
-    silence: CommandUnconfirmed | None = None
-
-
-_NOT_LOOKED = Look(False, _SUPERSEDED)
+_NOT_LOOKED = Look(False, SUPERSEDED)
 
 
 class Sender:
@@ -56,18 +50,18 @@ class Sender:
         self,
         polling: Callable[[], Polling],
         writes: Callable[[str], Writes],
-        settings: ControlSettings,
         *,
+        turns: Turns,
+        settings: ControlSettings,
         clock: Callable[[], float],
-        wall_clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
         self._polling = polling
         self._writes = writes
         self.settings = settings
         self._clock = clock
-        self._wall_clock = wall_clock
         self._sleep = sleep
+        self._turns = turns
         self._watching = Watching(polling, clock=clock, sleep=sleep)
         self._readback = Readback(polling, self._watching, clock=clock)
 
@@ -97,47 +91,84 @@ class Sender:
                 note = _NEXT_SESSION if changes_running_session(command, charger) else ""
                 return await self._started(turn, lane, charger, note)
             case Command(action=Action.STOP):
-                sent = await self._send_stop(turn, lane, charger)
+                sent = await self._turns.send_stop(turn, lane, charger)
                 return await self._followed_up(turn, lane, charger, sent)
             case Command(action=Action.CHARGE_MODE, mode=mode) if mode is not None:
-                sent = await self._send(turn, lane, lambda w: w.set_charge_mode(site_id, serial, mode))
-                return await self._followed_up(turn, lane, charger, sent)
+                return await self._preferred(turn, lane, charger, mode)
             case _:
-                sent = await self._send(
-                    turn, lane, lambda w: w.trigger_message(site_id, serial, command.message)
+                sent = await self._turns.send(
+                    turn, lane, lambda writes: writes.trigger_message(site_id, serial, command.message)
                 )
                 return await self._followed_up(turn, lane, charger, sent)
 
     # -- sending -------------------------------------------------------------------------------------------
 
     async def _started(self, turn: Turn, lane: Lane, charger: Charger, note: str) -> Outcome:
-        level, may_drop = start_level(turn.command, charger)
+        site_id, serial = charger.site_id, charger.serial
+        may_repeat = turn.command.amps is not None or await self._may_repeat_level(turn, lane, charger)
 
         async def is_charging() -> bool:
-            fresh = await self._watching.fresh(charger.site_id, charger.serial, FRESH_SECONDS)
-            return fresh is not None and fresh.charging is True
+            looking = self._watching.fresh(site_id, serial, FRESH_SECONDS)
+            fresh = await turn.unless_superseded(looking)
+            return fresh is not None and charging_now(fresh) is True
 
         def write(writes: Writes) -> Awaitable[Reply]:
+            level, may_drop = start_level(turn.command, self._watching.known(site_id, serial) or charger)
+            if turn.command.amps is None and not (may_repeat and self._leaves_level(lane)):
+                level, may_drop = None, False
             return writes.start_charging(
-                charger.site_id,
-                charger.serial,
+                site_id,
+                serial,
                 level_amperes=level,
                 may_drop_level=may_drop,
                 is_charging=is_charging,
+                still_wanted=lambda: not lane.is_overtaken(turn),
             )
 
-        sent = await self._send(turn, lane, write, charging=True)
+        sent = await self._turns.send(turn, lane, write)
         return await self._followed_up(turn, lane, charger, sent, note)
 
-    async def _send_stop(self, turn: Turn, lane: Lane, charger: Charger) -> Sent:
-        return await self._send(
-            turn, lane, lambda w: w.stop_charging(charger.site_id, charger.serial), charging=False
-        )
+    async def _may_repeat_level(self, turn: Turn, lane: Lane, charger: Charger) -> bool:
+        """Whether a start may repeat the last level, by the mode as it is now: the app changes it too."""
+        if start_level(turn.command, charger)[0] is None or not self._leaves_level(lane):
+            return False
+        try:
+            return await self._turns.charge_mode(turn, lane, charger) in MODES_WITH_LEVEL
+        except CommandRefused:
+            return False
+
+    def _leaves_level(self, lane: Lane) -> bool:
+        """Whether the newest mode that was sent, and may not show yet, is none that sets its own level."""
+        return lane.latest_mode(self._clock()) not in MODES_WITHOUT_LEVEL
+
+    async def _preferred(self, turn: Turn, lane: Lane, charger: Charger, mode: ChargeMode) -> Outcome:
+        """Prefer a mode; its reads wait outside the lane, for a stop must not wait for them."""
+        known = await self._turns.charge_mode(turn, lane, charger)
+
+        async def write(writes: Writes) -> Reply:
+            # Another mode that is still on its way would come after what was read.
+            if known is mode and lane.settled_seconds(mode) <= self._clock():
+                return Reply(Result.NOOP, f"the charge mode is {mode} already")
+            return await writes.set_charge_mode(charger.site_id, charger.serial, mode)
+
+        sent = await self._turns.send(turn, lane, write)
+        if sent.reply.doubt is not None:
+            waiting = self._read_back(lane, charger, mode, sent.reply.doubt)
+            sent = Sent(await turn.unless_superseded(waiting) or sent.reply)
+        return await self._followed_up(turn, lane, charger, sent)
+
+    async def _read_back(self, lane: Lane, charger: Charger, mode: ChargeMode, doubt: Verdict) -> Reply:
+        site_id, serial = charger.site_id, charger.serial
+        try:
+            return await self._writes(site_id).read_back(site_id, serial, mode, doubt)
+        except CommandRefused:
+            lane.confirmed(mode)  # nothing of it is still to come
+            raise
 
     async def _restarted(self, turn: Turn, lane: Lane, charger: Charger) -> Outcome:
         """Stop, wait until status shows it and the charger has rested, start at the new level."""
         try:
-            sent = await self._send_stop(turn, lane, charger)
+            sent = await self._turns.send_stop(turn, lane, charger)
         except CommandError as error:
             raise retold(error, f"the stop failed, so the start was not sent: {error}") from error
         look = await turn.unless_superseded(self._rested(turn, lane)) or _NOT_LOOKED
@@ -148,8 +179,12 @@ class Sender:
         try:
             note = f"charging was stopped first, to start at {turn.command.amps} A"
             return await self._started(turn, lane, replace(charger, charging=False), note)
+        except CommandPostponed as error:
+            # Not told as postponed: that would read as if nothing had been done.
+            when = f"give it again in {math.ceil(error.retry_after_seconds)} s"
+            raise CommandRefused(f"{_STOPPED_BUT}{error}; {when}", status=0) from error
         except CommandError as error:
-            raise retold(error, f"charging was stopped for the restart, but the start: {error}") from error
+            raise retold(error, f"{_STOPPED_BUT}{error}") from error
 
     async def _rested(self, turn: Turn, lane: Lane) -> Look:
         look = await self._readback.watched(turn, lane, Aim(charging=False), CONFIRM_SECONDS)
@@ -157,71 +192,6 @@ class Sender:
             rested = turn.sent_seconds + self.settings.restart_pause_seconds
             await self._sleep(max(0.0, rested - self._clock()))
         return look
-
-    async def _send(self, turn: Turn, lane: Lane, write: Write, *, charging: bool | None = None) -> Sent:
-        """Send when it is its turn; `charging` is what a start or a stop asks for."""
-        async with lane.lock:
-            self._check_wanted(turn, lane)
-            lane.take(turn)
-            turn.sent, turn.sent_seconds, turn.sent_at_seconds = True, self._clock(), self._wall_clock()
-            charger = self._watching.known(turn.site_id, turn.command.serial or "")
-            charging_before = charger.charging if charger else None
-            before = lane.sending(charging, turn.sent_seconds, charging_before)
-            try:
-                sent = Sent(await write(self._writes(turn.site_id)))
-            except CommandUnconfirmed as error:
-                sent = Sent(Reply(Result.ACCEPTED, ""), error)
-            except CommandError as error:
-                lane.unsent(charging, before)
-                raise self._failed(turn, error) from error
-            turn.sent_seconds = self._clock()
-            if sent.reply.result is Result.NOOP:
-                lane.unsent(charging, before)
-            else:
-                lane.answered(charging, turn.sent_seconds, charging_before)
-            self.note(turn, lane, sent.reply.result, None if sent.silence else False)
-            return sent
-
-    def _check_wanted(self, turn: Turn, lane: Lane) -> None:
-        """Raise for a start that a stop has overtaken, and for all but a stop while the account must wait."""
-        if turn.command.action is Action.STOP:
-            return
-        if turn.command.action is Action.START and (turn.superseded or lane.stops != turn.stops_before):
-            raise CommandRefused(f"{_SUPERSEDED}: it was not sent", status=0)
-        self.check_backoff(turn.site_id)
-
-    def check_backoff(self, site_id: str) -> None:
-        """Raise CommandPostponed while the cloud wants the site's account to wait."""
-        seconds = self._polling().backoff_seconds(site_id)
-        if seconds > 0:
-            raise CommandPostponed(
-                f"the cloud has asked this account to wait {seconds:.0f} s", retry_after_seconds=seconds
-            )
-
-    def _failed(self, turn: Turn, error: CommandError) -> CommandError:
-        if isinstance(error, CommandPostponed):
-            self._polling().rate_limited(turn.site_id, error.retry_after_seconds)
-        if isinstance(error, CommandRefused) and error.status == 401:
-            return self.login_expired(turn.site_id, error)
-        return error
-
-    def login_expired(self, site_id: str, error: CommandRefused) -> CommandRefused:
-        """The refusal as it is told; a status poll is what renews a login, a command never does."""
-        self._polling().poll_soon(site_id)
-        return CommandRefused(f"{error}; {_LOGIN_EXPIRED}", status=error.status, code=error.code)
-
-    def note(self, turn: Turn, lane: Lane, result: Result, confirmed: bool | None) -> None:
-        """Keep as the charger's last command, unless a newer one was sent."""
-        command = turn.command
-        if lane.is_newest(turn):
-            lane.last = LastCommand(
-                action=command.action,
-                amps=command.amps,
-                mode=command.mode,
-                result=result,
-                confirmed=confirmed,
-                at_seconds=turn.sent_at_seconds,
-            )
 
     # -- reading back --------------------------------------------------------------------------------------
 
@@ -245,14 +215,23 @@ class Sender:
         )
 
     async def _looked(self, turn: Turn, lane: Lane, aim: Aim | None) -> Look:
-        if turn.command.action in (Action.START, Action.STOP):
-            await self._begin_burst(turn.site_id)
-        return await self._readback.looked(turn, lane, aim)
+        """Read a command back, and ask for rapid updates beside it once a first look was in vain."""
+        is_power = turn.command.action in (Action.START, Action.STOP)
+        if not is_power or turn.is_extra or turn.is_shared:
+            return await self._readback.looked(turn, lane, aim)
+        unseen = asyncio.Event()
+        bursting = asyncio.create_task(self._begin_burst(turn.site_id, unseen))
+        try:
+            return await self._readback.looked(turn, lane, aim, unseen.set)
+        finally:
+            bursting.cancel()
+            await asyncio.wait([bursting])
 
-    async def _begin_burst(self, site_id: str) -> None:
+    async def _begin_burst(self, site_id: str, unseen: asyncio.Event) -> None:
+        await unseen.wait()
         polling = self._polling()
-        is_polled = polling.site(site_id) is not None and not polling.backoff_seconds(site_id)
-        if not self.settings.live_stream_on_command or not is_polled:
+        is_welcome = self.settings.live_stream_on_command and polling.may_burst(site_id)
+        if not is_welcome or polling.backoff_seconds(site_id) > 0:
             return
         try:
             stream = await polling.start_live_stream(site_id)
@@ -260,25 +239,6 @@ class Sender:
             log.debug("no rapid updates", extra={"site_id": site_id, "why": str(error)})
             return
         polling.begin_burst(site_id, stream.duration_seconds)
-
-
-def start_level(command: Command, charger: Charger) -> tuple[int | None, bool]:
-    """The level to start with, and whether the start may be sent without it."""
-    if command.amps is not None:
-        return command.amps, False
-    level = level_to_repeat(charger)
-    return level, level is not None
-
-
-def retold(error: CommandError, told: str) -> CommandError:
-    """The same error in other words."""
-    match error:
-        case CommandRefused():
-            return CommandRefused(told, status=error.status, code=error.code)
-        case CommandPostponed():
-            return CommandPostponed(told, retry_after_seconds=error.retry_after_seconds)
-        case _:
-            return type(error)(told)
 
 
 def sentence(*parts: str) -> str:

@@ -22,14 +22,29 @@ class Polling(Protocol):
     def poll_soon(self, site_id: str, *, also: str = "") -> None:
         """Ask for status now, within backoff and budget; `also` for "charge_mode" or "summary" too."""
 
-    async def polled(self, site_id: str, within_seconds: float) -> Site | None:
-        """The site after its next poll that began after this call; None when none ended in time."""
+    async def polled(self, site_id: str, within_seconds: float, *, whole: bool = False) -> Site | None:
+        """The site as the next status shows it whose poll began after this call; None when none came in time.
+
+        `whole`: not before that poll has asked the slow endpoints too.
+        """
+
+    def mode_read_seconds(self, site_id: str, serial: str) -> float | None:
+        """When the newest good read of the charger's preferred mode began, monotonic."""
+
+    def status_age_seconds(self, site_id: str) -> float | None:
+        """How long ago the newest good status arrived."""
+
+    def commands_share(self, site_id: str) -> float:
+        """The share of the hourly budget that commands to the site's account were in the last hour."""
 
     def backoff_seconds(self, site_id: str) -> float:
         """How long the site's account must still wait after a 429."""
 
     def rate_limited(self, site_id: str, retry_after_seconds: float | None) -> None:
         """Make the site's account wait: a command was answered by 429."""
+
+    def may_burst(self, site_id: str) -> bool:
+        """Whether rapid updates are worth asking for: wanted, offered, within budget, not under way."""
 
     def begin_burst(self, site_id: str, seconds: float) -> None:
         """Poll faster for so long."""
@@ -67,11 +82,10 @@ class Watching:
         """The newest that is known of a charger."""
         return charger_in(self._polling().site(site_id), serial)
 
-    def mode_read_seconds(self, site_id: str) -> float | None:
-        """When a charge mode was last read at the site, wall clock."""
-        site = self._polling().site(site_id)
-        times = {times.endpoint: times.last_success_seconds for times in site.endpoints} if site else {}
-        return times.get("charge_mode")
+    def mode_read_since(self, site_id: str, serial: str, since_seconds: float) -> bool:
+        """Whether the charger's mode was read since then."""
+        read_seconds = self._polling().mode_read_seconds(site_id, serial)
+        return read_seconds is not None and read_seconds >= since_seconds
 
     async def watch(
         self,
@@ -96,11 +110,12 @@ class Watching:
             if patience:
                 self._polling().poll_soon(site_id, also=also)
             pause_end = min(end_seconds, max(moments[0] if moments else end_seconds, now + patience))
-            site = await self._polling().polled(site_id, pause_end - now)
+            site = await self._polling().polled(site_id, pause_end - now, whole=bool(also))
             if site is None:
                 await self._sleep(max(0.0, pause_end - self._clock()))
                 continue
-            charger = charger_in(site, serial) if site.up else None
+            # For a while the cloud lists no charger at all: then those shown are of the status before.
+            charger = charger_in(site, serial) if site.up and site.status_listed else None
             if charger is not None and is_seen(charger):
                 return True
         return False

@@ -32,6 +32,7 @@ from exporter.transport import Answer, NotSent
 # A 429 often names no time. Upstream waits this long after the first failure of a core endpoint.
 POSTPONED_SECONDS = 60.0
 READ_BACKS, READ_BACK_SECONDS = 6, 2.0
+SUPERSEDED = "superseded by a newer command"
 ENDPOINTS = {
     Action.START: "start_charging",
     Action.STOP: "stop_charging",
@@ -83,6 +84,7 @@ class Reply:
 
     result: Result
     detail: str
+    doubt: Verdict | None = None  # the refusal of a charge mode that may have been taken all the same
 
 
 class Way(NamedTuple):
@@ -119,14 +121,15 @@ class Writes:
         level_amperes: int | None,
         may_drop_level: bool,
         is_charging: Callable[[], Awaitable[bool]],
+        still_wanted: Callable[[], bool] = lambda: True,
     ) -> Reply:
         """Start, at a level where one is given; without one the charger's stored level applies.
 
         `may_drop_level`: variants without a level may be tried too. `is_charging` asks status afresh, at most
-        once, and may raise CloudError.
+        once, and may raise CloudError. `still_wanted` is asked before each further way.
         """
         ways = self._ways_to_start(site_id, serial, level_amperes, may_drop_level)
-        return await self._ask(Action.START, site_id, ways, is_charging)
+        return await self._ask(Action.START, site_id, ways, is_charging, still_wanted)
 
     async def stop_charging(self, site_id: str, serial: str) -> Reply:
         """Stop charging."""
@@ -136,19 +139,22 @@ class Writes:
         """Have the charger send an OCPP message; raises CommandInvalid for what cannot be the name of one."""
         return await self._ask(Action.TRIGGER, site_id, [Way(_trigger(site_id, serial, message))])
 
-    async def set_charge_mode(self, site_id: str, serial: str, mode: ChargeMode) -> Reply:
-        """Set the preferred charge mode unless it is set; raises CommandInvalid for UNKNOWN."""
-        request = _charge_mode(site_id, serial, mode)
+    async def charge_mode(self, site_id: str, serial: str) -> ChargeMode:
+        """The preferred charge mode, asked for now; raises as for a command that never went out."""
         try:
-            known = await self._client.fetch_charge_mode(site_id, serial)
+            return (await self._client.fetch_charge_mode(site_id, serial)).mode
         except CloudError as error:
             raise _unsent(error) from error
-        if known.mode is mode:
-            return Reply(Result.NOOP, f"the charge mode is {mode} already")
-        answer = await self._send(Action.CHARGE_MODE, site_id, request)
+
+    async def set_charge_mode(self, site_id: str, serial: str, mode: ChargeMode) -> Reply:
+        """Set the preferred charge mode; raises CommandInvalid for UNKNOWN.
+
+        A reply with a `doubt` is for `read_back` to decide on.
+        """
+        answer = await self._send(Action.CHARGE_MODE, site_id, _charge_mode(site_id, serial, mode))
         verdict = read_reply(Action.CHARGE_MODE, answer.status, answer.body)
         if verdict.meaning is Meaning.READ_BACK:
-            return await self._read_back(site_id, serial, mode, verdict)
+            return Reply(Result.ACCEPTED, "", verdict)
         if verdict.meaning is Meaning.ACCEPTED:
             return Reply(Result.ACCEPTED, _other_mode(answer, mode))
         return _concluded(verdict, answer)
@@ -207,10 +213,13 @@ class Writes:
         site_id: str,
         ways: Sequence[Way],
         is_charging: Callable[[], Awaitable[bool]] | None = None,
+        still_wanted: Callable[[], bool] = lambda: True,
     ) -> Reply:
         """Ask in one way after the other until an answer says what became of the command."""
         left, tried = list(ways), 0
         while True:
+            if tried and not still_wanted():
+                raise CommandRefused(f"{SUPERSEDED}: nothing was done", status=0)
             way = left.pop(0)
             answer = await self._send(action, site_id, way.request)
             verdict = read_reply(action, answer.status, answer.body)
@@ -241,8 +250,8 @@ class Writes:
                 f"no answer that can be read ({error}); the cloud may have taken the command"
             ) from error
 
-    async def _read_back(self, site_id: str, serial: str, mode: ChargeMode, verdict: Verdict) -> Reply:
-        """Whether a charge mode that was refused shows all the same."""
+    async def read_back(self, site_id: str, serial: str, mode: ChargeMode, verdict: Verdict) -> Reply:
+        """Whether a charge mode that was refused by `verdict` shows all the same; takes READ_BACKS reads."""
         failure: CloudError | None = None
         for attempt in range(READ_BACKS):
             if attempt:

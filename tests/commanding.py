@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import pytest
+
 from exporter.command import Action, Command, Outcome, Request, Result
 from exporter.control import Control
-from exporter.errors import CloudError
-from exporter.model import ChargeMode, Charger, ConnectorStatus, EndpointTimes, LiveStream, Site
+from exporter.errors import CloudError, CommandError, CommandRefused
+from exporter.model import ChargeMode, Charger, ConnectorStatus, LiveStream, Site
+from exporter.parse_reply import Verdict
 from exporter.sending import ControlSettings
-from exporter.writes import Reply, Writes
+from exporter.writes import SUPERSEDED, Reply, Writes
 
 SITE, OTHER, SERIAL = "1234567", "1234568", "482500000017"
 EPOCH = 1_800_000_000.0
@@ -98,14 +101,21 @@ class PretendPolling:
     asked: list[tuple[float, str]] = field(default_factory=list)  # when, and what else
     up: bool = True
     silent: bool = False  # no poll ends
+    lists_chargers: bool = True  # what polls find; else the list is empty, and what was known stays
+    slow_endpoints_seconds: float = 0.0
+    age_seconds: float | None = 10.0  # of the newest status
     wait_seconds: float = 0.0
+    share_of_commands: float = 0.0
     rate_limits: list[float | None] = field(default_factory=list)
     bursts: list[float] = field(default_factory=list)  # seconds begun; 0 for an end
     stream: LiveStream | CloudError = field(default_factory=lambda: LiveStream(900.0))
     stream_takes_seconds: float = 0.0
-    reads_modes: bool = True
+    streams_asked_seconds: list[float] = field(default_factory=list)
+    burst_is_worth_it: bool = True
+    reads_modes_of: tuple[str, ...] = (SERIAL,)
+    modes_read: dict[str, float] = field(default_factory=dict)  # when, by serial
     _wanted: bool = False
-    _modes_read_seconds: float = 0.0
+    _listed: bool = True
 
     def __post_init__(self) -> None:
         self.known |= self.chargers
@@ -129,7 +139,7 @@ class PretendPolling:
             "home",
             up=self.up,
             chargers=(self.known[site_id],),
-            endpoints=(EndpointTimes(site_id, "charge_mode", None, self._modes_read_seconds),),
+            status_listed=self._listed,
         )
 
     def sites_of(self, serial: str) -> tuple[Site, ...]:
@@ -140,24 +150,37 @@ class PretendPolling:
         self.asked.append((self.clock(), also))
         self._wanted = True
 
-    async def polled(self, site_id: str, within_seconds: float) -> Site | None:
+    async def polled(self, site_id: str, within_seconds: float, *, whole: bool = False) -> Site | None:
         if not self._wanted or self.silent:
             await self.clock.sleep(within_seconds)
             return None
         self._wanted = False
-        await self.clock.sleep(min(0.3, within_seconds))
-        self._poll()
+        await self.clock.sleep(min(0.3 + (self.slow_endpoints_seconds if whole else 0.0), within_seconds))
+        self.poll_now()
         return self.site(site_id)
 
-    def _poll(self) -> None:
+    def poll_now(self) -> None:
         now = self.clock()
         for moment, site_id, changes in self.changes:
             if moment <= now:
                 self.chargers[site_id] = replace(self.chargers[site_id], **changes)
         self.changes = [change for change in self.changes if change[0] > now]
-        if self.up:
+        self._listed = self.lists_chargers
+        if self.up and self._listed:
             self.known |= self.chargers
-            self._modes_read_seconds = now if self.reads_modes else 0.0
+            self.modes_read |= dict.fromkeys(self.reads_modes_of, now)
+
+    def mode_read_seconds(self, site_id: str, serial: str) -> float | None:
+        return self.modes_read.get(serial)
+
+    def status_age_seconds(self, site_id: str) -> float | None:
+        return self.age_seconds
+
+    def commands_share(self, site_id: str) -> float:
+        return self.share_of_commands
+
+    def may_burst(self, site_id: str) -> bool:
+        return self.burst_is_worth_it
 
     def backoff_seconds(self, site_id: str) -> float:
         return self.wait_seconds
@@ -172,6 +195,7 @@ class PretendPolling:
         self.bursts.append(0.0)
 
     async def start_live_stream(self, site_id: str) -> LiveStream:
+        self.streams_asked_seconds.append(self.clock())
         if self.stream_takes_seconds:
             await self.clock.sleep(self.stream_takes_seconds)
         if isinstance(self.stream, CloudError):
@@ -197,6 +221,10 @@ class PretendWrites(Writes):
         self.takes_seconds = 0.1
         self.asks_status = False
         self.was_charging: bool | None = None
+        self.was_still_wanted: bool | None = None  # when the newest start was answered
+        self.mode: ChargeMode | Exception = ChargeMode.MANUAL_CHARGING  # that the cloud shows
+        self.modes_read = 0
+        self.mode_takes_seconds = 0.0
 
     async def _answer(self, kind: str, *told: Any) -> Reply:
         self.sent.append((kind, *told))
@@ -216,10 +244,16 @@ class PretendWrites(Writes):
         level_amperes: int | None,
         may_drop_level: bool,
         is_charging: Callable[[], Awaitable[bool]],
+        still_wanted: Callable[[], bool] = lambda: True,
     ) -> Reply:
         if self.asks_status:
             self.was_charging = await is_charging()
-        return await self._answer("start", level_amperes, may_drop_level)
+            if not still_wanted():
+                raise CommandRefused(SUPERSEDED, status=0)
+        try:
+            return await self._answer("start", level_amperes, may_drop_level)
+        finally:
+            self.was_still_wanted = still_wanted()
 
     async def stop_charging(self, site_id: str, serial: str) -> Reply:
         return await self._answer("stop")
@@ -227,8 +261,22 @@ class PretendWrites(Writes):
     async def trigger_message(self, site_id: str, serial: str, message: str) -> Reply:
         return await self._answer("trigger", message)
 
+    async def charge_mode(self, site_id: str, serial: str) -> ChargeMode:
+        self.modes_read += 1
+        if self.mode_takes_seconds:
+            await self.clock.sleep(self.mode_takes_seconds)
+        if isinstance(self.mode, Exception):
+            raise self.mode
+        return self.mode
+
     async def set_charge_mode(self, site_id: str, serial: str, mode: ChargeMode) -> Reply:
         return await self._answer("mode", mode)
+
+    async def read_back(self, site_id: str, serial: str, mode: ChargeMode, verdict: Verdict) -> Reply:
+        await self.clock.sleep(10.0)
+        if self.mode is not mode:
+            raise CommandRefused(verdict.detail, status=verdict.status)
+        return Reply(Result.ACCEPTED, "read back")
 
     def planned_start(
         self, site_id: str, serial: str, *, level_amperes: int | None, may_drop_level: bool
@@ -291,3 +339,25 @@ def commanding(*chargers: Charger, **settings: Any) -> Commanding:
         sleep=clock.sleep,
     )
     return Commanding(clock, polling, writes, control, given)
+
+
+def began(c: Commanding, action: Action, **told: Any) -> "asyncio.Task[Outcome]":
+    return asyncio.ensure_future(c.give(action, **told))
+
+
+async def until_done(c: Commanding, *tasks: "asyncio.Task[Outcome]") -> None:
+    await c.clock.settle()
+    while not all(task.done() for task in tasks):
+        await c.clock.jump()
+
+
+async def failure(c: Commanding, action: Action, **told: Any) -> CommandError:
+    with pytest.raises(CommandError) as failed:
+        await c.run(action, **told)
+    return failed.value
+
+
+async def failure_of(task: "asyncio.Task[Outcome]") -> CommandError:
+    with pytest.raises(CommandError) as failed:
+        await task
+    return failed.value

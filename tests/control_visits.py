@@ -46,6 +46,7 @@ class Asked:
     commands: list[Command] = field(default_factory=list)
     now: float = 1000.0
     not_shown: set[tuple[str, str | None]] = field(default_factory=set)  # site id and serial
+    refusals: list[tuple[Action, str, str, str | None, str]] = field(default_factory=list)
     held: asyncio.Event | None = None
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -67,6 +68,9 @@ class Asked:
             for serial in (None, *(charger.serial for charger in site.chargers))
         }
         return (command.site_id, command.serial) in shown | self.not_shown
+
+    def refused(self, *told: Any) -> None:
+        self.refusals.append(told)
 
     def last(self, site_id: str, serial: str) -> LastCommand | None:
         return LAST if (site_id, serial) == (SITE_ID, SERIAL) else None
@@ -102,6 +106,7 @@ class Served:
     http: aiohttp.ClientSession
     url: URL
     asked: Asked
+    api: ControlApi
 
     async def ask(
         self, method: str, path: str | URL, *, token: str | None = TOKEN, headers: Any = (), **more: Any
@@ -136,6 +141,7 @@ async def served(asked: Asked | None = None, *, body_seconds: float = 5.0) -> As
         lambda: asked.snapshot,
         asked.last,
         TOKENS,
+        refused=asked.refused,
         body_seconds=body_seconds,
         clock=lambda: asked.now,
     )
@@ -145,7 +151,7 @@ async def served(asked: Asked | None = None, *, body_seconds: float = 5.0) -> As
     await server.start_server()
     try:
         async with aiohttp.ClientSession() as http:
-            yield Served(http, server.make_url("/"), asked)
+            yield Served(http, server.make_url("/"), asked, api)
     finally:
         await server.close()
 

@@ -297,6 +297,7 @@ async def test_captured_headers_with_a_password_beside_them_fall_back_to_a_login
 
 async def test_charge_mode_carries_a_bearer() -> None:
     async with wired() as w:
+        await w.client.fetch_status(w.site_id)
         await w.client.fetch_charge_mode(w.site_id, w.serial)
         headers = w.cloud.journal.select(endpoint="charge_mode")[0].headers
         assert headers["Authorization"].startswith("Bearer ey")

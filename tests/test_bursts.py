@@ -1,5 +1,6 @@
 """Live stream bursts: when one is asked for, how fast a site is polled meanwhile, and how it ends."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.asking import PollSettings
 from exporter.bursts import has_changed
 from exporter.client import Client
-from exporter.errors import Rejected
+from exporter.errors import Rejected, Unavailable
 from exporter.model import Charger, ConnectorStatus, LiveStream
 from exporter.schedule import Burst, SiteLoad, bursts_that_fit, granted, stretched_intervals
 from exporter.simulator.vehicle import Car
@@ -265,6 +266,60 @@ async def test_a_429_to_a_live_stream_makes_the_account_wait() -> None:
         assert r.poller.backoff_seconds(OTHER) > 400
         await r.run_for(400)
         assert len(r.w.cloud.journal) == asked
+
+
+@pytest.mark.parametrize("policy", ["never", "on_change", "while_charging"])
+async def test_a_command_asks_for_a_live_stream_only_where_that_is_wanted(policy: str) -> None:
+    async with waking(replace(SETTINGS, live_stream=policy)) as r:
+        assert not r.poller.may_burst(SITE)
+    async with waking() as r:
+        assert r.poller.may_burst(SITE)
+        assert not r.poller.may_burst("99")
+
+
+async def test_a_command_asks_for_no_live_stream_while_a_burst_covers_what_comes_of_it() -> None:
+    async with waking() as r:
+        r.poller.begin_burst(SITE, 300)
+        assert not r.poller.may_burst(SITE)
+        assert r.poller.may_burst(OTHER)
+        await r.run_for(209)
+        assert not r.poller.may_burst(SITE)
+        await r.run_for(2)
+        assert r.poller.may_burst(SITE)
+
+
+async def test_a_command_asks_for_no_live_stream_for_hours_where_there_is_none() -> None:
+    async with waking() as r:
+        r.w.cloud.faults.add("status", endpoint="live_stream", status=472, times=1)
+        with pytest.raises(Rejected):
+            await r.poller.start_live_stream(SITE)
+        assert not r.poller.may_burst(SITE)
+        assert (await r.poller.start_live_stream(SITE)).duration_seconds == 900, "a person may still ask"
+        await r.run_for(5 * HOUR)
+        assert not r.poller.may_burst(SITE)
+        await r.run_for(1.1 * HOUR)
+        assert r.poller.may_burst(SITE)
+
+
+async def test_commands_at_once_ask_for_one_live_stream_also_where_it_fails() -> None:
+    async with waking() as r:
+        r.w.cloud.faults.add("status", endpoint="live_stream", status=500, times=1)
+        asking = asyncio.create_task(r.poller.start_live_stream(SITE))
+        await asyncio.sleep(0)
+        assert not r.poller.may_burst(SITE)
+        with pytest.raises(Unavailable):
+            await asking
+        assert not r.poller.may_burst(SITE)
+        await r.run_for(61)
+        assert r.poller.may_burst(SITE)
+
+
+async def test_a_command_asks_for_no_live_stream_that_does_not_fit_the_budget_or_must_wait() -> None:
+    async with waking(replace(SETTINGS, max_requests_per_hour=150), site_ids=(SITE,)) as r:
+        assert not r.poller.may_burst(SITE)
+    async with waking() as r:
+        r.poller.rate_limited(SITE, 100)
+        assert not r.poller.may_burst(SITE)
 
 
 async def test_polls_of_a_burst_are_aligned_to_scrapes() -> None:

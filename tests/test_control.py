@@ -9,7 +9,6 @@ import pytest
 from exporter.command import Action, Outcome, Result
 from exporter.control import Control
 from exporter.errors import (
-    CommandError,
     CommandInvalid,
     CommandPostponed,
     CommandRefused,
@@ -17,7 +16,7 @@ from exporter.errors import (
     UnknownCharger,
 )
 from exporter.lane import LastCommand
-from exporter.model import ChargeMode
+from exporter.model import ChargeMode, Charger
 from exporter.sending import ControlSettings
 from exporter.watching import Polling
 from exporter.writes import Reply
@@ -30,19 +29,13 @@ from tests.commanding import (
     SERIAL,
     SITE,
     STOPPED,
-    Commanding,
     command,
     commanding,
+    failure,
 )
 
 NOOP = Reply(Result.NOOP, "the cloud says no")
 SILENCE = CommandUnconfirmed("no answer came")
-
-
-async def failure(c: Commanding, action: Action, **told: Any) -> CommandError:
-    with pytest.raises(CommandError) as failed:
-        await c.run(action, **told)
-    return failed.value
 
 
 # -- which charger -----------------------------------------------------------------------------------------
@@ -101,9 +94,30 @@ async def test_a_start_without_a_level_repeats_the_last_or_leaves_it_out(
 
 async def test_a_level_given_is_sent_in_green_mode_too_and_never_dropped() -> None:
     c = commanding(replace(IDLE, charge_mode=ChargeMode.GREEN_CHARGING))
-    c.polling.at(1, **CHARGING)
-    assert (await c.run(Action.START, amps=16)).confirmed is True
+    await c.run(Action.START, amps=16, wait_seconds=0)
     assert c.writes.sent == [("start", 16, False)]
+    assert c.writes.modes_read == 0
+
+
+@pytest.mark.parametrize(
+    ("charger", "changes"),
+    [
+        (replace(IDLE, charge_mode=ChargeMode.GREEN_CHARGING), CHARGING),
+        (IDLE, CHARGING | {"running_charge_mode": ChargeMode.GREEN_CHARGING}),
+        (replace(IDLE, charging_level_amperes=0.0), CHARGING),
+        (IDLE, CHARGING | {"charging_level_amperes": None}),
+    ],
+)
+async def test_a_level_that_status_cannot_show_is_not_told_as_confirmed(
+    charger: Charger, changes: dict[str, Any]
+) -> None:
+    c = commanding(charger)
+    c.polling.at(1, **changes)
+    outcome = await c.run(Action.START, amps=16)
+    assert outcome == Outcome(
+        result=Result.ACCEPTED, detail="it charges; the level cannot be seen", confirmed=None
+    )
+    assert c.given == [("start", "accepted")]
 
 
 async def test_a_level_that_status_contradicts_is_not_confirmed() -> None:
@@ -186,12 +200,13 @@ async def test_a_start_that_had_no_effect_says_that_the_level_was_not_changed() 
     assert len(c.polling.asked) == 1
 
 
-async def test_writes_can_ask_status_afresh_whether_it_charges() -> None:
+@pytest.mark.parametrize("connected", [True, False])
+async def test_writes_can_ask_status_afresh_whether_it_charges(connected: bool) -> None:
     c = commanding()
     c.writes.asks_status = True
-    c.polling.at(0, **CHARGING)
+    c.polling.at(0, connected=connected, **CHARGING)
     await c.run(Action.START)
-    assert c.writes.was_charging is True
+    assert c.writes.was_charging is connected
     assert c.polling.asked_at()[0] == 0.0
 
 
@@ -229,26 +244,54 @@ async def test_nothing_to_stop_is_doubted_loudly_while_status_shows_charging() -
     outcome = await c.run(Action.STOP)
     assert (outcome.result, outcome.confirmed) == (Result.NOOP, False)
     assert "ATTENTION: the cloud found nothing to stop, but status still shows charging" in outcome.detail
+    assert c.given == [("stop", "unconfirmed")]
 
 
-async def test_nothing_to_stop_is_not_confirmed_without_a_fresh_status() -> None:
+async def test_nothing_to_stop_is_doubted_also_for_who_does_not_wait() -> None:
+    c = commanding(BUSY)
+    c.writes.answers["stop"] = [NOOP]
+    outcome = await c.run(Action.STOP, wait_seconds=0)
+    assert outcome.confirmed is False
+    assert "ATTENTION" in outcome.detail
+
+
+async def test_nothing_to_stop_is_neither_confirmed_nor_doubted_without_a_fresh_status() -> None:
     c = commanding()
     c.polling.up = False
     c.writes.answers["stop"] = [NOOP]
     outcome = await c.run(Action.STOP)
-    assert outcome.confirmed is False
+    assert outcome.confirmed is None
     assert "no fresh status came" in outcome.detail
     assert c.clock() == pytest.approx(1010.1)
 
 
-async def test_nothing_to_stop_is_not_confirmed_for_who_does_not_wait() -> None:
+async def test_an_empty_list_of_chargers_does_not_show_that_nothing_charges() -> None:
+    c = commanding()
+    c.polling.lists_chargers = False
+    c.writes.answers["stop"] = [NOOP]
+    assert "no fresh status came" in (await c.run(Action.STOP)).detail
+    c = commanding()
+    c.polling.lists_chargers = False
+    assert "no status has come since" in (await c.run(Action.STOP)).detail
+
+
+async def test_nothing_to_stop_is_not_waited_for_by_who_does_not_wait() -> None:
     c = commanding()
     c.writes.answers["stop"] = [NOOP]
-    assert (await c.run(Action.STOP, wait_seconds=0)).confirmed is False
+    outcome = await c.run(Action.STOP, wait_seconds=0)
+    assert (outcome.confirmed, outcome.detail) == (None, "the cloud says no; status was not waited for")
     assert len(c.polling.asked) == 1
 
 
-# -- messages and modes ------------------------------------------------------------------------------------
+async def test_nothing_to_stop_at_a_charger_that_is_offline_is_told() -> None:
+    c = commanding(replace(IDLE, connected=False))
+    c.writes.answers["stop"] = [NOOP]
+    outcome = await c.run(Action.STOP)
+    assert outcome.confirmed is None
+    assert outcome.detail.endswith("the charger is offline")
+
+
+# -- messages ----------------------------------------------------------------------------------------------
 
 
 async def test_a_message_cannot_be_confirmed_and_has_status_asked_once() -> None:
@@ -256,31 +299,6 @@ async def test_a_message_cannot_be_confirmed_and_has_status_asked_once() -> None
     assert await c.run(Action.TRIGGER, message="MeterValues") == Outcome(result=Result.ACCEPTED, detail="")
     assert c.writes.sent == [("trigger", "MeterValues")]
     assert len(c.polling.asked) == 1
-
-
-async def test_a_charge_mode_is_confirmed_by_reading_it_back() -> None:
-    c = commanding()
-    c.polling.at(3, charge_mode=ChargeMode.GREEN_CHARGING)
-    outcome = await c.run(Action.CHARGE_MODE, mode=ChargeMode.GREEN_CHARGING)
-    assert c.writes.sent == [("mode", ChargeMode.GREEN_CHARGING)]
-    assert outcome.confirmed is True
-    assert {also for _, also in c.polling.asked} == {"charge_mode"}
-    assert c.polling.bursts == []
-
-
-async def test_a_charge_mode_known_from_before_confirms_nothing() -> None:
-    c = commanding()
-    c.polling.reads_modes = False
-    outcome = await c.run(Action.CHARGE_MODE, mode=ChargeMode.MANUAL_CHARGING)
-    assert outcome.confirmed is False
-    assert outcome.detail.endswith("the charge mode could not be read back")
-
-
-async def test_a_charge_mode_that_is_set_already_is_done() -> None:
-    c = commanding()
-    c.writes.answers["mode"] = [Reply(Result.NOOP, "set already")]
-    outcome = await c.run(Action.CHARGE_MODE, mode=ChargeMode.MANUAL_CHARGING)
-    assert outcome == Outcome(result=Result.NOOP, detail="set already")
 
 
 # -- what the cloud answers --------------------------------------------------------------------------------
@@ -336,6 +354,13 @@ async def test_an_expired_login_is_renewed_by_a_status_poll_and_the_command_is_n
     assert "give the command again in a moment" in str(error)
     assert len(c.polling.asked) == 1
     assert c.kinds == ["start"]
+
+
+async def test_a_command_that_did_not_go_out_has_status_asked_which_may_log_in() -> None:
+    c = commanding(BUSY)
+    c.writes.answers["stop"] = [CommandRefused("nothing was done: no login", status=0)]
+    assert isinstance(await failure(c, Action.STOP), CommandRefused)
+    assert len(c.polling.asked) == 1
 
 
 async def test_a_429_makes_the_account_wait() -> None:
@@ -459,6 +484,20 @@ async def test_the_last_command_of_a_charger_is_kept_with_what_came_of_it() -> N
     last = c.control.last(SITE, SERIAL)
     assert last is not None
     assert (last.action, last.result, last.confirmed) == (Action.STOP, Result.FAILED, None)
+
+
+async def test_a_command_refused_before_it_was_one_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "exporter.control")
+    c = commanding()
+    c.control.refused(Action.STOP, "evcc", "", SERIAL, "not\nJSON")
+    assert c.given == [("stop", "refused")]
+    assert lines(caplog) == [
+        {"who": "evcc", "command": "stop", "site_id": "", "serial": SERIAL}
+        | {"result": "refused", "detail": "not JSON"}
+    ]
+    assert c.control.last(SITE, SERIAL) is None
 
 
 async def test_no_command_is_kept_of_a_charger_that_was_never_told_anything() -> None:

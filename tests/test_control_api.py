@@ -184,7 +184,7 @@ async def test_a_request_becomes_one_command(method: str, path: str, body: Any, 
         (200, Outcome(result=Result.ACCEPTED, detail="", duration_seconds=900.0)),
         (202, Outcome(result=Result.ACCEPTED, detail="not seen in status", confirmed=False)),
         (200, Outcome(result=Result.NOOP, detail="no car is plugged in")),
-        (200, Outcome(result=Result.NOOP, detail="still not", confirmed=False)),
+        (202, Outcome(result=Result.NOOP, detail="it charges all the same", confirmed=False)),
     ],
 )
 async def test_only_what_status_has_not_shown_is_answered_as_accepted(status: int, outcome: Outcome) -> None:

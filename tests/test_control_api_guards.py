@@ -1,6 +1,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -10,10 +12,14 @@ from aiohttp.test_utils import make_mocked_request
 
 from exporter.command import Action, Command, Outcome
 from exporter.control_api import BODY_BYTES, ControlApi
-from exporter.model import Snapshot
+from exporter.errors import CommandInvalid
+from exporter.model import Site, Snapshot
+from exporter.readers import Secret
 from tests.control_visits import (
     CHARGER_PATH,
     EVCC_TOKEN,
+    SERIAL,
+    SITE_ID,
     START,
     STREAM_PATH,
     TOKEN,
@@ -23,6 +29,7 @@ from tests.control_visits import (
     commanded,
     served,
 )
+from tests.worlds import GARAGE, HOME
 
 # -- who asks ----------------------------------------------------------------------------------------------
 
@@ -108,8 +115,20 @@ def test_the_tokens_do_not_print() -> None:
     async def run(command: Command) -> Outcome:
         raise NotImplementedError
 
-    api = ControlApi(run, Snapshot, lambda site_id, serial: None, TOKENS)
+    api = ControlApi(run, Snapshot, lambda site_id, serial: None, TOKENS, refused=print)
     assert TOKEN not in repr(vars(api))
+
+
+async def test_a_token_that_is_withdrawn_opens_nothing_any_more() -> None:
+    async with served() as s:
+        s.api.adopt([("evcc", Secret(EVCC_TOKEN))])
+        (await s.ask("GET", CHARGER_PATH)).problem(401)
+        assert (await s.ask("GET", CHARGER_PATH, token=EVCC_TOKEN)).status == 200
+        s.api.adopt(())
+        for token in (TOKEN, EVCC_TOKEN, None):
+            (await s.ask("GET", CHARGER_PATH, token=token)).problem(404)
+            (await s.ask("POST", START, token=token)).problem(404)
+        assert s.asked.commands == []
 
 
 # -- bodies ------------------------------------------------------------------------------------------------
@@ -183,6 +202,48 @@ async def test_a_body_that_is_not_a_command_is_told_what_is_allowed(
         assert problem["result"] == "failed"
         assert len(answer.body) < 1000
         assert s.asked.commands == []
+        (refusal,) = s.asked.refusals
+        assert refusal[1:] == (
+            "default",
+            SITE_ID if path == STREAM_PATH else "",
+            None if path == STREAM_PATH else SERIAL,
+            problem["detail"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "detail"),
+    [
+        (f"{START}?dryrun=true", {}, "the query may hold site_id only"),
+        (START, {"data": b" " * (BODY_BYTES + 1), "headers": JSON}, "a body has at most"),
+        (START, {"data": b"amps=16"}, "Content-Type must be"),
+        (START, {"json": {}, "headers": {"Content-Encoding": "gzip"}}, "compressed"),
+    ],
+)
+async def test_a_command_that_is_refused_unread_is_noted_once(
+    path: str, sent: dict[str, Any], detail: str
+) -> None:
+    async with served() as s:
+        assert (await s.ask("POST", path, **sent)).status >= 400
+        ((action, who, site_id, serial, why),) = s.asked.refusals
+        assert (action, who, site_id, serial) == (Action.START, "default", "", SERIAL)
+        assert why.startswith(detail) or detail in why
+
+
+async def test_a_command_for_a_charger_of_two_sites_is_noted_as_refused() -> None:
+    twice = Snapshot(sites=(HOME, Site("9", "work", chargers=(replace(GARAGE, site_id="9"),))))
+    async with served(Asked(twice)) as s:
+        (await s.post(START)).problem(400)
+        assert [refusal[0] for refusal in s.asked.refusals] == [Action.START]
+
+
+async def test_what_is_no_command_and_what_control_itself_refuses_is_not_noted_again() -> None:
+    async with served(Asked(error=CommandInvalid("amps: 6 to 40"))) as s:
+        (await s.post(START)).problem(400)
+        (await s.ask("GET", f"{CHARGER_PATH}?x=1")).problem(400)
+        (await s.ask("PUT", START)).problem(405)
+        (await s.ask("POST", START, token="wrong")).problem(401)
+        assert s.asked.refusals == []
 
 
 @pytest.mark.parametrize(
@@ -285,7 +346,7 @@ async def test_a_body_that_breaks_off_is_no_command(caplog: pytest.LogCaptureFix
 
 async def test_a_body_that_cannot_be_put_together_is_no_command() -> None:
     asked = Asked()
-    api = ControlApi(asked.run, lambda: asked.snapshot, asked.last, TOKENS)
+    api = ControlApi(asked.run, lambda: asked.snapshot, asked.last, TOKENS, refused=asked.refused)
     body = aiohttp.StreamReader(Mock(), 2**16, loop=asyncio.get_running_loop())
     body.feed_data(b'{"amps":')
     body.set_exception(web.RequestPayloadError("a chunk is broken"))

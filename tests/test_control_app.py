@@ -1,11 +1,14 @@
 """The control API of a whole exporter, against a real simulated cloud."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import bcrypt
+import pytest
 
+from exporter.errors import CommandRefused
 from exporter.simulator.cloud import RunningCloud
 from tests.commands import Exporter, cloud_with, command, environment_for, exporting
 
@@ -74,6 +77,97 @@ async def test_a_reload_keeps_control_and_what_it_has_sent(tmp_path: Path) -> No
             assert (await told(exporter, path, {"message": "Heartbeat"}))[0] == 200
             assert (await told(exporter, path, {"message": "Heartbeat"}))[0] == 429
         assert cloud.cloud.journal.count(endpoint="trigger_message") == 2
+
+
+async def charging_car(exporter: Exporter, cloud: RunningCloud) -> str:
+    """The serial of a charger that was told to start, and charges."""
+    serial = waiting_car(cloud)
+    await exporter.shows(f'charger_plugged_in{{site_id="1234567",serial="{serial}"}} 1')
+    assert (await told(exporter, f"/api/v1/chargers/{serial}/start", {"amps": 10}))[0] == 200
+    return serial
+
+
+async def test_a_stop_works_after_a_reload_while_discovery_is_down(tmp_path: Path) -> None:
+    async with cloud_with() as cloud, exporting(environment_for(cloud.url, tmp_path, **ON)) as exporter:
+        serial = await charging_car(exporter, cloud)
+        cloud.cloud.faults.add("status", endpoint="sites", status=503)
+        await exporter.app.reload()
+        status, answer = await told(exporter, f"/api/v1/chargers/{serial}/stop", {})
+        assert (status, answer["result"], answer["confirmed"]) == (200, "accepted", True)
+        assert not cloud.cloud.world.charger(serial).charging
+        assert 'enphase_ev_up{site_id="1234567"} 1' in await exporter.page()
+
+
+@pytest.mark.parametrize("endpoint", ["status", "sites"])
+async def test_a_stop_works_after_a_restart_into_an_outage(tmp_path: Path, endpoint: str) -> None:
+    async with cloud_with() as cloud:
+        settings = environment_for(cloud.url, tmp_path, **ON)
+        async with exporting(settings) as exporter:
+            serial = await charging_car(exporter, cloud)
+        cloud.cloud.faults.add("status", endpoint=endpoint, status=503)
+        async with exporting(settings) as exporter:
+            status, answer = await told(exporter, f"/api/v1/chargers/{serial}/stop", {"wait_seconds": 0})
+            assert (status, answer["result"], answer["confirmed"]) == (202, "accepted", False)
+            assert not cloud.cloud.world.charger(serial).charging
+
+
+async def test_a_reload_that_turns_control_off_lets_nobody_in_and_one_that_turns_it_on_does(
+    tmp_path: Path,
+) -> None:
+    async with cloud_with() as cloud:
+        settings = environment_for(cloud.url, tmp_path, **ON)
+        async with exporting(settings) as exporter:
+            assert (await told(exporter, "/api/v1/chargers"))[0] == 200
+            settings["ENPHASE_EV_CONTROL_ENABLED"] = "false"
+            await exporter.app.reload()
+            for path in ("/api/v1", "/api/v1/chargers", "/api/v1/openapi.json"):
+                assert (await told(exporter, path))[0] == 404
+            settings["ENPHASE_EV_CONTROL_ENABLED"] = "true"
+            settings["ENPHASE_EV_CONTROL_TOKEN"] = "another-token-of-it"
+            await exporter.app.reload()
+            assert (await told(exporter, "/api/v1/chargers"))[0] == 401
+            fresh = {"Authorization": "Bearer another-token-of-it"}
+            assert (await told(exporter, "/api/v1/chargers", **fresh))[0] == 200
+
+
+async def test_turning_control_on_needs_a_restart_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cloud_with() as cloud:
+        settings = environment_for(cloud.url, tmp_path)
+        async with exporting(settings) as exporter:
+            settings |= ON
+            await exporter.app.reload()
+            assert "turning control on needs a restart" in caplog.text
+
+
+async def test_who_waits_for_a_command_is_told_when_the_exporter_stops(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with cloud_with() as cloud, exporting(environment_for(cloud.url, tmp_path, **ON)) as exporter:
+        serial = await charging_car(exporter, cloud)
+        cloud.cloud.config.command_lag_seconds = 1000
+        waiting = asyncio.create_task(told(exporter, f"/api/v1/chargers/{serial}/stop", {}))
+        async with asyncio.timeout(5):
+            while not cloud.cloud.journal.count(endpoint="stop_charging"):
+                await asyncio.sleep(0.01)
+        exporter.app.stop()
+        status, answer = await asyncio.wait_for(waiting, 5)
+        assert (status, answer["result"]) == (504, "failed")
+        assert "the exporter stops" in answer["detail"]
+    commands = [record.__dict__ for record in caplog.records if record.message == "command"]
+    assert [(one["command"], one["result"]) for one in commands[1:]] == [("stop", "unconfirmed")]
+
+
+async def test_a_command_for_a_site_that_a_reload_took_away_is_refused_unsent(tmp_path: Path) -> None:
+    async with cloud_with() as cloud, exporting(environment_for(cloud.url, tmp_path, **ON)) as exporter:
+        await exporter.shows('enphase_ev_up{site_id="1234567"} 1')
+        assert exporter.app._control is not None
+        writes = exporter.app._control._writes
+        assert writes("1234567").planned_stop("1234567", "A")
+        with pytest.raises(CommandRefused, match="nothing was sent"):
+            writes("99")
 
 
 async def test_a_password_alone_opens_no_control_and_a_token_alone_nothing_else(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What keeps commands within bounds: the limit, dry runs; and the rapid updates they ask for."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -19,22 +20,14 @@ from exporter.errors import (
     Unreachable,
 )
 from exporter.model import ChargeMode
-from tests.commanding import (
-    BUSY,
-    CHARGING,
-    IDLE,
-    OTHER,
-    SERIAL,
-    SITE,
-    Commanding,
-    commanding,
-)
+from tests.commanding import BUSY, CHARGING, OTHER, SERIAL, SITE, STOPPED, commanding, failure
 
-
-async def failure(c: Commanding, action: Action, **told: Any) -> CommandError:
-    with pytest.raises(CommandError) as failed:
-        await c.run(action, **told)
-    return failed.value
+OTHERS: dict[Action, dict[str, Any]] = {
+    Action.START: {},
+    Action.TRIGGER: {"message": "Heartbeat"},
+    Action.CHARGE_MODE: {"mode": ChargeMode.GREEN_CHARGING},
+    Action.LIVE_STREAM_START: {"site_id": SITE},
+}
 
 
 # -- the limit ---------------------------------------------------------------------------------------------
@@ -75,28 +68,38 @@ async def test_what_was_never_sent_does_not_count_against_the_limit() -> None:
     assert isinstance(await failure(c, Action.START), CommandPostponed)
 
 
-async def test_a_stop_passes_the_limit_while_the_car_may_be_charging() -> None:
-    offline, unknown = replace(IDLE, connected=False), replace(IDLE, charging=None)
-    for charger, up in [(BUSY, True), (unknown, True), (offline, True), (IDLE, False)]:
-        c = commanding(charger, command_limit=1)
-        c.polling.up = up
-        await c.run(Action.TRIGGER, message="Heartbeat")
-        await c.run(Action.STOP, wait_seconds=0)
-        assert c.kinds == ["trigger", "stop"]
+# -- the budget of the account -----------------------------------------------------------------------------
 
 
-async def test_a_stop_passes_the_limit_while_a_start_may_still_come() -> None:
-    c = commanding(command_limit=1)
-    await c.run(Action.START, wait_seconds=0)
+async def test_when_commands_have_used_their_part_of_the_budget_only_a_stop_is_sent() -> None:
+    c = commanding(BUSY)
+    c.polling.share_of_commands = 0.25
+    for action, told in OTHERS.items():
+        error = await failure(c, action, **told)
+        assert isinstance(error, CommandPostponed)
+        assert "request budget" in str(error)
+    assert c.writes.sent == []
+    assert c.polling.streams_asked_seconds == []
     await c.run(Action.STOP, wait_seconds=0)
-    assert c.kinds == ["start", "stop"]
+    assert c.kinds == ["stop"]
 
 
-async def test_a_stop_of_a_charger_that_does_not_charge_keeps_to_the_limit() -> None:
-    c = commanding(command_limit=1)
-    await c.run(Action.TRIGGER, message="Heartbeat")
-    assert isinstance(await failure(c, Action.STOP), CommandPostponed)
-    assert c.kinds == ["trigger"]
+async def test_below_that_part_no_command_is_refused() -> None:
+    c = commanding()
+    c.polling.share_of_commands = 0.24
+    await c.run(Action.START, wait_seconds=0)
+    assert c.kinds == ["start"]
+
+
+async def test_a_restart_is_not_left_halfway_for_the_budget() -> None:
+    c = commanding(BUSY)
+    c.polling.at(1, **STOPPED)
+    restart = asyncio.ensure_future(c.give(Action.START, amps=16, restart=True, wait_seconds=0))
+    await c.clock.run_for(5)
+    c.polling.share_of_commands = 0.25
+    await c.clock.run_for(60)
+    assert restart.result().result is Result.ACCEPTED
+    assert c.kinds == ["stop", "start"]
 
 
 async def test_a_reload_changes_the_limit_and_forgets_no_command() -> None:
@@ -110,30 +113,78 @@ async def test_a_reload_changes_the_limit_and_forgets_no_command() -> None:
 # -- rapid updates -----------------------------------------------------------------------------------------
 
 
-async def test_an_accepted_start_asks_for_rapid_updates() -> None:
+async def test_a_start_that_a_first_look_does_not_show_asks_for_rapid_updates() -> None:
     c = commanding()
-    await c.run(Action.START, wait_seconds=0)
+    c.polling.at(8, **CHARGING)
+    await c.run(Action.START)
     assert c.polling.bursts == [900.0]
+    assert c.polling.streams_asked_seconds == pytest.approx([1002.4])
+
+
+async def test_no_rapid_updates_are_asked_for_once_a_command_is_confirmed() -> None:
+    c = commanding()
+    c.polling.at(1, **CHARGING)
+    await c.run(Action.START)
+    assert c.polling.streams_asked_seconds == []
+
+
+async def test_rapid_updates_that_are_slow_to_come_hold_up_neither_a_look_nor_the_answer() -> None:
+    c = commanding(BUSY)
+    c.polling.stream_takes_seconds = 10.0
+    c.polling.at(4, **STOPPED)
+    assert (await c.run(Action.STOP)).confirmed is True
+    assert c.polling.asked_at() == [2.1, 5.1]
+    assert c.clock() == pytest.approx(1005.4)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_who_does_not_wait_is_answered_without_asking_for_rapid_updates() -> None:
+    c = commanding(BUSY)
+    c.polling.stream_takes_seconds = 10.0
+    await c.run(Action.STOP, wait_seconds=0)
+    assert c.clock() == pytest.approx(1000.1)
+    assert c.polling.streams_asked_seconds == []
 
 
 async def test_no_rapid_updates_are_asked_for_where_the_owner_does_not_want_them() -> None:
     c = commanding(live_stream_on_command=False)
-    await c.run(Action.START, wait_seconds=0)
-    assert c.polling.bursts == []
+    await c.run(Action.START)
+    assert c.polling.streams_asked_seconds == []
+
+
+async def test_no_rapid_updates_are_asked_for_where_they_were_refused_or_would_not_fit() -> None:
+    c = commanding()
+    c.polling.burst_is_worth_it = False
+    await c.run(Action.START)
+    assert c.polling.streams_asked_seconds == []
+    await c.run(Action.LIVE_STREAM_START, site_id=SITE)
+    assert len(c.polling.streams_asked_seconds) == 1
+
+
+async def test_no_rapid_updates_are_asked_for_by_a_stop_beyond_the_limit_or_one_that_shares() -> None:
+    c = commanding(BUSY, command_limit=1)
+    await c.run(Action.TRIGGER, message="Heartbeat")
+    await c.run(Action.STOP)
+    assert c.polling.streams_asked_seconds == []
+    c = commanding(BUSY)
+    await c.clock.finished(*[c.give(Action.STOP) for _ in range(9)])
+    assert len(c.polling.streams_asked_seconds) == 2
 
 
 async def test_refused_rapid_updates_change_nothing() -> None:
     c = commanding()
     c.polling.stream = NotOffered("live_stream", "HTTP 472", status=472)
-    c.polling.at(1, **CHARGING)
+    c.polling.at(8, **CHARGING)
     assert (await c.run(Action.START)).confirmed is True
+    assert len(c.polling.streams_asked_seconds) == 1
     assert c.polling.bursts == []
 
 
 async def test_rapid_updates_can_be_asked_for_and_ended() -> None:
     c = commanding()
     begun = await c.run(Action.LIVE_STREAM_START, site_id=SITE)
-    assert begun == Outcome(result=Result.ACCEPTED, detail="rapid updates for 900 s", duration_seconds=900.0)
+    assert (begun.result, begun.duration_seconds) == (Result.ACCEPTED, 900.0)
+    assert "as far as `poll.live_stream` and the request budget allow" in begun.detail
     assert (await c.run(Action.LIVE_STREAM_STOP, site_id=SITE)).result is Result.ACCEPTED
     assert c.polling.bursts == [900.0, 0.0]
     assert c.given == [("live_stream_start", "accepted"), ("live_stream_stop", "accepted")]
@@ -145,7 +196,7 @@ async def test_rapid_updates_can_be_asked_for_and_ended() -> None:
         (
             NotOffered("live_stream", "HTTP 472", status=472),
             CommandRefused,
-            {"status": 472, "code": "client_error"},
+            {"status": 472, "code": ""},
         ),
         (Unreachable("live_stream", "no answer", kind="timeout"), CommandUnconfirmed, {}),
         (

@@ -51,6 +51,7 @@ def test_each_command_has_something_that_status_will_show_or_nothing(
         (Aim(amps=32), BUSY, True),
         (Aim(amps=16), BUSY, False),
         (Aim(amps=16), replace(BUSY, charging_level_amperes=None), False),
+        (Aim(charging=True, amps=16), replace(IDLE, charging_level_amperes=None), False),
         (Aim(mode=GREEN), BUSY, False),
         (Aim(mode=GREEN), replace(BUSY, charge_mode=GREEN, connected=False), True),
     ],

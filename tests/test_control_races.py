@@ -2,34 +2,31 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from exporter.command import Action, Command, Outcome, Result
-from exporter.errors import CommandError, CommandPostponed, CommandRefused, CommandUnconfirmed
-from exporter.lane import Lane
+from exporter.errors import CommandRefused, CommandUnconfirmed
+from exporter.lane import Lane, Turn
 from exporter.model import ChargeMode
 from exporter.writes import Reply
-from tests.commanding import BUSY, CHARGING, IDLE, OTHER, SERIAL, SITE, STOPPED, Commanding, commanding
+from tests.commanding import (
+    BUSY,
+    CHARGING,
+    IDLE,
+    OTHER,
+    SERIAL,
+    SITE,
+    STOPPED,
+    began,
+    command,
+    commanding,
+    failure_of,
+    until_done,
+)
 
+GREEN = ChargeMode.GREEN_CHARGING
 NOOP = Reply(Result.NOOP, "nothing to stop")
-
-
-def began(c: Commanding, action: Action, **told: Any) -> "asyncio.Task[Outcome]":
-    return asyncio.ensure_future(c.give(action, **told))
-
-
-async def failure(task: "asyncio.Task[Outcome]") -> CommandError:
-    with pytest.raises(CommandError) as failed:
-        await task
-    return failed.value
-
-
-async def until_done(c: Commanding, *tasks: "asyncio.Task[Outcome]") -> None:
-    await c.clock.settle()
-    while not all(task.done() for task in tasks):
-        await c.clock.jump()
 
 
 # -- the order of what is sent -----------------------------------------------------------------------------
@@ -82,7 +79,7 @@ async def test_a_start_that_waits_for_its_turn_is_not_sent_after_a_stop_was_give
     stop = began(c, Action.STOP, wait_seconds=0)
     await until_done(c, first, start, stop)
     assert c.kinds == ["trigger", "stop"]
-    assert "it was not sent" in str(await failure(start))
+    assert "it was not sent" in str(await failure_of(start))
     assert ("start", "refused") in c.given
 
 
@@ -95,7 +92,31 @@ async def test_a_stop_passes_the_limit_to_overtake_a_start_that_waits_for_its_tu
     stop = began(c, Action.STOP, wait_seconds=0)
     await until_done(c, first, start, stop)
     assert c.kinds == ["trigger", "stop"]
-    assert isinstance(await failure(start), CommandRefused)
+    assert isinstance(await failure_of(start), CommandRefused)
+
+
+async def test_a_stop_does_not_wait_for_the_status_that_a_start_asks_for() -> None:
+    c = commanding()
+    c.polling.silent = True
+    c.writes.asks_status = True
+    start = began(c, Action.START, wait_seconds=0)
+    await c.clock.run_for(1)
+    stop = began(c, Action.STOP, wait_seconds=0)
+    await until_done(c, start, stop)
+    assert "superseded" in str(await failure_of(start))
+    assert c.writes.sent_seconds == [1001.0]
+    assert c.kinds == ["stop"]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_start_is_still_wanted_until_a_stop_is_given(stopped: bool) -> None:
+    c = commanding()
+    c.writes.takes_seconds = 5.0
+    start = began(c, Action.START, wait_seconds=0)
+    await c.clock.run_for(1)
+    tasks = [start, began(c, Action.STOP, wait_seconds=0)] if stopped else [start]
+    await until_done(c, *tasks)
+    assert c.writes.was_still_wanted is not stopped
 
 
 async def test_a_start_after_a_stop_is_sent_after_it() -> None:
@@ -115,18 +136,6 @@ async def test_a_message_does_not_end_the_wait_of_a_start() -> None:
     await c.clock.run_for(7)
     await c.run(Action.TRIGGER, message="Heartbeat")
     await until_done(c, start)
-    assert start.result().confirmed is True
-
-
-async def test_a_newer_charge_mode_ends_the_wait_for_the_older_one_but_not_that_of_a_start() -> None:
-    c = commanding()
-    c.polling.at(60, **CHARGING)
-    start = began(c, Action.START)
-    older = began(c, Action.CHARGE_MODE, mode=ChargeMode.GREEN_CHARGING)
-    await c.clock.run_for(7)
-    newer = began(c, Action.CHARGE_MODE, mode=ChargeMode.SMART_CHARGING)
-    await until_done(c, start, older, newer)
-    assert "superseded" in older.result().detail
     assert start.result().confirmed is True
 
 
@@ -223,6 +232,29 @@ async def test_a_car_that_charged_already_does_not_show_that_a_start_has_come() 
     assert "a start sent before may still take effect" in outcome.detail
 
 
+def test_a_state_that_was_not_known_before_does_not_show_that_a_command_has_come() -> None:
+    lane = Lane()
+    lane.sending(True, 1000.0, None)
+    lane.answered(True, 1001.0, None)
+    lane.observed(True)
+    assert lane.settled_seconds(False) == 1091.0
+
+
+def test_a_command_that_is_over_is_let_go() -> None:
+    lane, start = Lane(), Turn(command(Action.START), SITE)
+    lane.take(start)
+    lane.leave(start)
+    lane.let_in(Turn(command(Action.STOP), SITE))
+    assert not start.superseded
+
+
+async def test_nothing_is_kept_of_commands_that_are_over() -> None:
+    c = commanding()
+    for _ in range(3):
+        await c.run(Action.TRIGGER, message="Heartbeat")
+    assert not c.control._lanes[SITE, SERIAL]._waiting
+
+
 def test_a_status_from_before_a_stop_was_answered_does_not_show_that_it_has_come() -> None:
     lane = Lane()
     lane.sending(False, 1000.0, True)
@@ -233,8 +265,28 @@ def test_a_status_from_before_a_stop_was_answered_does_not_show_that_it_has_come
     assert lane.settled_seconds(True) < 0
 
 
+@pytest.mark.parametrize("answer", [CommandRefused("HTTP 504", status=504), CommandRefused("", status=500)])
+async def test_a_start_that_a_gateway_may_have_passed_on_holds_up_a_stop(answer: Exception) -> None:
+    c = commanding()
+    c.writes.answers["start"] = [answer]
+    await until_done(c, start := began(c, Action.START))
+    assert await failure_of(start) is answer
+    c.polling.at(12, **CHARGING)
+    assert (await c.run(Action.STOP)).confirmed is False
+
+
+async def test_a_start_that_had_no_effect_is_doubted_while_a_stop_may_still_come() -> None:
+    c = commanding(BUSY)
+    await c.run(Action.STOP, wait_seconds=0)
+    c.writes.answers["start"] = [Reply(Result.NOOP, "already charging")]
+    outcome = await c.run(Action.START)
+    assert (outcome.result, outcome.confirmed) == (Result.NOOP, False)
+    assert outcome.detail == "already charging; a stop sent before may still take effect"
+    assert c.given[1] == ("start", "unconfirmed")
+
+
 @pytest.mark.parametrize(
-    "answer", [CommandRefused("HTTP 503", status=503), Reply(Result.NOOP, "not plugged in")]
+    "answer", [CommandRefused("HTTP 404", status=404), Reply(Result.NOOP, "not plugged in")]
 )
 async def test_a_start_without_effect_does_not_hold_up_a_stop(answer: Exception | Reply) -> None:
     c = commanding()
@@ -259,7 +311,7 @@ async def test_nothing_to_stop_is_not_believed_while_a_start_may_still_come() ->
     c = commanding()
     c.writes.answers |= {"start": [CommandUnconfirmed("no answer came")], "stop": [NOOP]}
     await until_done(c, start := began(c, Action.START, wait_seconds=0))
-    assert isinstance(await failure(start), CommandUnconfirmed)
+    assert isinstance(await failure_of(start), CommandUnconfirmed)
     outcome = await c.run(Action.STOP)
     assert (outcome.result, outcome.confirmed) == (Result.NOOP, False)
     assert "a start sent before may still take effect" in outcome.detail
@@ -272,162 +324,6 @@ async def test_a_start_is_not_confirmed_by_the_charging_that_a_stop_before_it_wi
     c.polling.at(60, **CHARGING)
     assert (await c.run(Action.START)).confirmed is True
     assert c.clock() > 1060
-
-
-# -- restart -----------------------------------------------------------------------------------------------
-
-
-async def test_a_restart_stops_waits_for_it_and_starts_at_the_new_level() -> None:
-    c = commanding(BUSY)
-    c.polling.at(8, **STOPPED)
-    c.polling.at(35, **CHARGING, charging_level_amperes=16.0)
-    outcome = await c.run(Action.START, amps=16, restart=True)
-    assert c.writes.sent == [("stop",), ("start", 16, False)]
-    assert c.writes.sent_seconds == [1000.0, pytest.approx(1030.1)]
-    assert outcome.confirmed is True
-    assert outcome.detail == "charging was stopped first, to start at 16 A; status confirms it"
-    assert c.given == [("start", "accepted")]
-
-
-async def test_a_restart_waits_longer_for_a_charger_that_takes_longer_to_stop() -> None:
-    c = commanding(BUSY, amps_while_charging="restart")
-    c.polling.at(47, **STOPPED)
-    await c.run(Action.START, amps=16)
-    assert c.writes.sent_seconds == [1000.0, pytest.approx(1050.4)]
-
-
-async def test_a_restart_of_a_car_that_does_not_charge_is_a_start() -> None:
-    c = commanding(IDLE, amps_while_charging="restart")
-    await c.run(Action.START, amps=16, restart=True, wait_seconds=0)
-    assert c.kinds == ["start"]
-
-
-async def test_a_restart_whose_stop_is_not_seen_does_not_start() -> None:
-    c = commanding(BUSY)
-    await until_done(c, restart := began(c, Action.START, amps=16, restart=True))
-    error = await failure(restart)
-    assert isinstance(error, CommandRefused)
-    assert "the start was not sent: not confirmed within 90 s: status shows: it is charging" in str(error)
-    assert c.kinds == ["stop"]
-    assert c.given == [("start", "failed")]
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        (CommandRefused("HTTP 503", status=503), CommandRefused),
-        (CommandPostponed("HTTP 429", retry_after_seconds=9), CommandPostponed),
-        (CommandUnconfirmed("no answer came"), CommandUnconfirmed),
-    ],
-)
-async def test_a_restart_whose_stop_fails_does_not_start(answer: Exception, kind: type[CommandError]) -> None:
-    c = commanding(BUSY)
-    c.writes.answers["stop"] = [answer]
-    await until_done(c, restart := began(c, Action.START, amps=16, restart=True))
-    error = await failure(restart)
-    assert type(error) is kind
-    assert "the start was not sent" in str(error)
-    assert c.kinds == ["stop"]
-
-
-@pytest.mark.parametrize(
-    "answer", [CommandRefused("HTTP 503", status=503), CommandUnconfirmed("no answer came")]
-)
-async def test_a_restart_whose_start_fails_says_that_the_charger_was_stopped(answer: Exception) -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    c.writes.answers["start"] = [answer]
-    await until_done(c, restart := began(c, Action.START, amps=16, restart=True))
-    error = await failure(restart)
-    assert type(error) is type(answer)
-    assert "charging was stopped for the restart, but the start: " in str(error)
-
-
-async def test_a_stop_during_the_pause_of_a_restart_is_sent_at_once_and_ends_it() -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    restart = began(c, Action.START, amps=16, restart=True)
-    await c.clock.run_for(15)
-    stop = began(c, Action.STOP)
-    await until_done(c, restart, stop)
-    await c.clock.run_for(120)
-    assert c.kinds == ["stop", "stop"]
-    assert c.writes.sent_seconds == [1000.0, 1015.0]
-    assert "the start was not sent: superseded" in str(await failure(restart))
-
-
-async def test_a_stop_during_the_stop_of_a_restart_ends_it_too() -> None:
-    c = commanding(BUSY)
-    c.writes.takes_seconds = 5.0
-    restart = began(c, Action.START, amps=16, restart=True)
-    await c.clock.run_for(2)
-    stop = began(c, Action.STOP)
-    await c.clock.run_for(4)
-    assert restart.done()
-    await until_done(c, restart, stop)
-    await c.clock.run_for(120)
-    assert c.kinds == ["stop", "stop"]
-
-
-async def test_a_stop_given_at_the_moment_a_restart_goes_on_leaves_the_charger_stopped() -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    restart = began(c, Action.START, amps=16, restart=True)
-    await c.clock.run_for(30.1)
-    stop = began(c, Action.STOP)
-    await until_done(c, stop)
-    await until_done(c, restart)
-    restart.exception()
-    assert c.kinds[-1] == "stop"
-
-
-async def test_a_newer_start_ends_a_restart_too() -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    restart = began(c, Action.START, amps=16, restart=True)
-    await c.clock.run_for(15)
-    newer = began(c, Action.START, amps=20, wait_seconds=0)
-    await until_done(c, restart, newer)
-    assert c.writes.sent == [("stop",), ("start", 20, False)]
-
-
-async def test_a_newer_start_that_waits_before_the_start_of_a_restart_is_the_one_that_counts() -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    restart = began(c, Action.START, amps=16, restart=True)
-    await c.clock.run_for(28)
-    c.writes.takes_seconds = 5.0
-    message = began(c, Action.TRIGGER, message="Heartbeat")
-    await c.clock.run_for(1)
-    newer = began(c, Action.START, amps=20, wait_seconds=0)
-    await until_done(c, restart, message, newer)
-    assert c.writes.sent == [("stop",), ("trigger", "Heartbeat"), ("start", 20, False)]
-    assert "charging was stopped for the restart, but the start: superseded" in str(await failure(restart))
-
-
-async def test_a_restart_is_not_confirmed_by_its_level_alone() -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    c.polling.at(35, charging_level_amperes=16.0)
-    assert (await c.run(Action.START, amps=16, restart=True)).confirmed is False
-
-
-async def test_a_message_does_not_end_a_restart() -> None:
-    c = commanding(BUSY)
-    c.polling.at(1, **STOPPED)
-    restart = began(c, Action.START, amps=16, restart=True, wait_seconds=0)
-    await c.clock.run_for(15)
-    await c.run(Action.TRIGGER, message="Heartbeat")
-    await until_done(c, restart)
-    assert c.kinds == ["stop", "trigger", "start"]
-
-
-async def test_a_restart_counts_as_the_two_commands_it_sends() -> None:
-    c = commanding(BUSY, command_limit=2)
-    c.polling.at(1, **STOPPED)
-    await c.run(Action.START, amps=16, restart=True, wait_seconds=0)
-    await until_done(c, third := began(c, Action.TRIGGER, message="Heartbeat"))
-    assert isinstance(await failure(third), CommandPostponed)
 
 
 # -- callers that go away ----------------------------------------------------------------------------------

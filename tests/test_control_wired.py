@@ -116,7 +116,7 @@ async def test_a_start_and_a_stop_change_the_charger_and_are_confirmed(tmp_path:
         assert [entry for entry in wired.c.sent() if "16" in entry[2]] == [
             ("POST", "ev_chargers", '{"chargingLevel":16,"connectorId":1}')
         ]
-        assert wired.c.w.cloud.journal.count(endpoint="live_stream") == 2
+        assert wired.c.w.cloud.journal.count(endpoint="live_stream") == 1  # it lasts for both
 
 
 async def test_a_restart_moves_a_running_session_to_another_level(tmp_path: Path) -> None:
@@ -138,6 +138,32 @@ async def test_a_charge_mode_is_set_and_read_back(tmp_path: Path) -> None:
         assert (outcome.result, outcome.confirmed) == (Result.ACCEPTED, True)
         again = await wired.run(Action.CHARGE_MODE, mode=ChargeMode.GREEN_CHARGING)
         assert again.result is Result.NOOP
+
+
+async def test_a_start_in_green_mode_sends_no_level_though_no_poll_has_shown_the_mode(tmp_path: Path) -> None:
+    async with controlled(tmp_path, CloudConfig(mode_lag_seconds=20)) as wired:
+        await wired.run(Action.START, amps=32)
+        await wired.run(Action.STOP)
+        await wired.run(Action.CHARGE_MODE, mode=ChargeMode.GREEN_CHARGING, wait_seconds=0)
+        await wired.run(Action.START, wait_seconds=0)
+        assert wired.c.sent()[-1][2] == '{"connectorId":1}'
+
+
+async def test_a_start_sends_no_level_where_green_mode_was_chosen_in_the_app(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as wired:
+        await wired.run(Action.START, amps=32)
+        await wired.run(Action.STOP)
+        wired.charger.mode = "GREEN_CHARGING"
+        await wired.run(Action.START, wait_seconds=0)
+        assert wired.c.sent()[-1][2] == '{"connectorId":1}'
+
+
+async def test_a_mode_sent_right_after_another_is_not_lost(tmp_path: Path) -> None:
+    async with controlled(tmp_path, CloudConfig(mode_lag_seconds=20)) as wired:
+        await wired.run(Action.CHARGE_MODE, mode=ChargeMode.GREEN_CHARGING, wait_seconds=0)
+        again = await wired.run(Action.CHARGE_MODE, mode=ChargeMode.MANUAL_CHARGING, wait_seconds=40)
+        assert again.result is Result.ACCEPTED
+        assert wired.charger.mode == "MANUAL_CHARGING"
 
 
 async def test_nothing_to_stop_is_confirmed_by_status(tmp_path: Path) -> None:

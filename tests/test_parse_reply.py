@@ -217,7 +217,7 @@ def test_a_refusal_tells_status_code_and_words() -> None:
     verdict = read_reply(Action.STOP, 503, body)
     assert (verdict.status, verdict.code) == (503, "iqevc_ms-10007")
     said = "the cloud answered HTTP 503 iqevc_ms-10007: The service cannot do this now."
-    assert verdict.detail == f"the cloud failed ({said})"
+    assert verdict.detail == f"the cloud failed, and may have applied it all the same ({said})"
 
 
 def test_no_enabled_schedule_is_told_in_words_that_help() -> None:

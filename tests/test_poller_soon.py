@@ -64,6 +64,10 @@ class Waking(Running):
         self.task = start(self.poller, self.time)
         await self.run_for(0)
 
+    def restart(self) -> None:
+        """Run a poller that a test has put in place of one that was ended."""
+        self.task = start(self.poller, self.time)
+
     async def end(self) -> None:
         self.task.cancel()
         await asyncio.wait([self.task])
@@ -76,8 +80,12 @@ async def waking(
     site_ids: tuple[str, ...] = (SITE, OTHER),
     prepare: Callable[[Wired], Client | None] = lambda w: None,
     config: CloudConfig | None = None,
+    tasks: int | None = None,
 ) -> AsyncIterator[Waking]:
-    """A poller on waking time against a real cloud of unplugged chargers, after its first polls."""
+    """A poller on waking time against a real cloud of unplugged chargers, after its first polls.
+
+    `tasks` is how many sites it polls, where they are not named.
+    """
     async with wired(config, OWNER) as w:
         for charger in chargers_of(w):
             charger.manual = True
@@ -92,7 +100,7 @@ async def waking(
         w.transport._sent = lambda: window.note(time())
         account = PolledAccount("home", client, window, site_ids)
         poller = poller_of(account, settings, time, w)
-        run = Waking(poller, w, time, [], len(site_ids), start(poller, time))
+        run = Waking(poller, w, time, [], tasks or len(site_ids), start(poller, time))
         try:
             await run.run_for(0)
             yield run
@@ -220,13 +228,16 @@ async def test_wanted_while_one_is_under_way_another_poll_follows_and_never_two_
         return client[0]
 
     async with waking(site_ids=(SITE,), prepare=gated) as r:
+        await r.run_for(2)
         client[0].gate.clear()
         r.poller.poll_soon(SITE)
         await begun(client[0], 2)
         for _ in range(3):
             r.poller.poll_soon(SITE)
         client[0].gate.set()
-        await r.run_for(0)
+        await r.run_for(1)
+        assert client[0].begun == 2
+        await r.run_for(1)
         assert client[0].begun == 3
         assert client[0].most_under_way == 1
         await r.run_for(50)
@@ -236,6 +247,7 @@ async def test_wanted_while_one_is_under_way_another_poll_follows_and_never_two_
 async def test_a_poll_that_is_wanted_soon_waits_for_the_end_of_a_backoff() -> None:
     async with waking() as r:
         r.w.cloud.faults.add("status", endpoint="status", site=SITE, times=1, status=429, retry_after=300)
+        await r.run_for(2)
         r.poller.poll_soon(SITE)
         await r.run_for(0)
         assert r.poller.backoff_seconds(SITE) == pytest.approx(300, abs=1)
@@ -270,7 +282,7 @@ async def test_a_slow_endpoint_can_be_wanted_with_it(endpoint: str) -> None:
         assert r.w.cloud.journal.count(endpoint=endpoint, site_id=SITE) == asked
         r.poller.poll_soon(SITE, also=endpoint)
         r.poller.poll_soon(SITE)
-        await r.run_for(0)
+        await r.run_for(2)
         chargers = len(chargers_of(r.w, SITE)) if endpoint == "charge_mode" else 1
         assert r.w.cloud.journal.count(endpoint=endpoint, site_id=SITE) == asked + chargers
 
@@ -298,6 +310,7 @@ async def test_who_waits_while_a_poll_is_under_way_gets_the_one_after_it() -> No
         return client[0]
 
     async with waking(site_ids=(SITE,), prepare=gated) as r:
+        await r.run_for(2)
         client[0].gate.clear()
         r.poller.poll_soon(SITE)
         await begun(client[0], 2)
@@ -307,6 +320,7 @@ async def test_who_waits_while_a_poll_is_under_way_gets_the_one_after_it() -> No
         assert client[0].begun == 2
         assert not waiting.done()
         r.poller.poll_soon(SITE)
+        await r.run_for(2)
         assert await waiting is not None
         assert client[0].begun == 3
 
@@ -332,6 +346,7 @@ async def test_who_waits_over_a_reload_gets_the_first_poll_after_it() -> None:
         await r.reload(SETTINGS)
         assert not waiting.done()
         r.poller.poll_soon(SITE)
+        await r.run_for(2)
         assert await waiting is r.poller.site(SITE)
 
 

@@ -330,3 +330,24 @@ async def test_a_lost_answer_to_a_put_is_unconfirmed_and_nothing_is_sent_again(t
         with pytest.raises(CommandUnconfirmed):
             await c.start(16)
         assert c.sent() == ALL[:2]
+
+
+@pytest.mark.parametrize(("status", "message"), [(405, ""), (404, "No such transaction")])
+async def test_no_further_way_is_tried_once_the_start_is_not_wanted_any_more(
+    tmp_path: Path, status: int, message: str
+) -> None:
+    async with commanded(tmp_path) as c:
+        answer_with(c, *[status] * 5, message=message)
+        answers = [True, False]
+        with pytest.raises(CommandRefused, match="superseded by a newer command") as caught:
+            await c.writes.start_charging(
+                c.w.site_id,
+                c.w.serial,
+                level_amperes=16,
+                may_drop_level=False,
+                is_charging=c.is_charging,
+                still_wanted=lambda: answers.pop(0),
+            )
+        assert caught.value.status == 0
+        assert c.sent() == ALL[:2]
+        assert c.asked_status == (1 if message else 0)
