@@ -10,7 +10,7 @@ from yarl import URL
 
 from exporter.asking import PolledAccount, PollSettings
 from exporter.auth import Auth, Credentials, Store
-from exporter.client import ENDPOINTS, WRITE_ENDPOINTS, Client
+from exporter.client import ENDPOINTS, WRITE_ENDPOINTS, Client, Heard
 from exporter.config import AccountConfig, Config, Secret, interval_floor_seconds
 from exporter.instruments import Instruments
 from exporter.kept_logins import NOTHING_KEPT, KeptLogin
@@ -73,10 +73,12 @@ def build_account(
     store: Store,
     kept: KeptLogin = NOTHING_KEPT,
     slots: asyncio.Semaphore | None = None,
+    heard: Heard | None = None,
 ) -> PolledAccount:
     """Everything that asks the cloud for one account.
 
-    `store` writes its login and guard, `kept` is what was written before; `slots` are shared by all accounts.
+    `store` writes its login and guard, `kept` is what was written before; `slots` are shared by all accounts;
+    `heard` is told of every payload that is read.
     """
     window = RequestWindow()
     transport = build_transport(config, http, instruments, window, slots)
@@ -91,7 +93,8 @@ def build_account(
         login=kept.login,
         guard=kept.guard,
     )
-    return PolledAccount(account.name, Client(transport, auth, surfaces.base_url), window, account.sites)
+    client = Client(transport, auth, surfaces.base_url, heard=heard)
+    return PolledAccount(account.name, client, window, account.sites)
 
 
 def credentials_of(account: AccountConfig) -> Credentials:

@@ -13,8 +13,9 @@ import aiohttp
 from aiohttp import web
 
 from exporter import __version__
-from exporter.accounts import build_account, cloud_http, poll_settings, surfaces_of
+from exporter.accounts import build_account, cloud_http, poll_settings
 from exporter.bookkeeper import Bookkeeper
+from exporter.client import Heard
 from exporter.config import Config, state_folder
 from exporter.errors import ConfigError
 from exporter.instruments import Instruments
@@ -22,7 +23,6 @@ from exporter.kept_logins import KeptLogins
 from exporter.listening import ListenError, Listening
 from exporter.model import Snapshot
 from exporter.notify import Supervisor
-from exporter.overheard import Heard, overhear
 from exporter.poller import Poller
 from exporter.state import State
 from exporter.web import Sources, Web
@@ -224,12 +224,10 @@ class App:
                 store=self._logins.store_for(account.name),
                 kept=self._logins.of(account.name),
                 slots=self._slots,
+                heard=self._heard,
             )
             for account in config.accounts
         ]
-        if self._heard is not None:
-            for account in accounts:
-                overhear(account, surfaces_of(config).base_url, self._heard)
         self._poller = Poller(
             accounts,
             poll_settings(config),

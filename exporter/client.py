@@ -25,6 +25,8 @@ from exporter.parse import (
 from exporter.transport import Answer, NotSent, Request, Transport, error_of
 
 T = TypeVar("T")
+Heard = Callable[[str, bytes], None]
+"""Takes the endpoint and the body of one answer, before anything is made of it."""
 
 # Endpoints this version asks; their label sets start at 0.
 ENDPOINTS = ("login", "token", "sites", "status", "summary", "charge_mode")
@@ -43,9 +45,13 @@ _SUMMARY_PATHS = (
 class Client:
     """What one account can ask the cloud."""
 
-    def __init__(self, transport: Transport, auth: Auth, base_url: URL) -> None:
+    def __init__(
+        self, transport: Transport, auth: Auth, base_url: URL, *, heard: Heard | None = None
+    ) -> None:
+        """`heard` is told of every body that is read; answers to logins are not among them."""
         self.auth = auth
         self.transport = transport
+        self.heard = heard
         self._base_url = base_url
         self._urls: dict[str, URL] = {}
         self._working_paths: dict[tuple[str, str], str] = {}  # (endpoint, site) -> the path that answered
@@ -166,6 +172,8 @@ class Client:
         return await self.transport.read(Request(endpoint, "GET", url, headers, optional=optional))
 
     async def _parsed(self, endpoint: str, answer: Answer, parse: Callable[[bytes], T]) -> T:
+        if self.heard is not None:
+            self.heard(endpoint, answer.body)
         try:
             result = parse(answer.body)
         except UnexpectedPayload as error:

@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 
 from exporter import __version__
-from exporter.accounts import build_account, surfaces_of
+from exporter.accounts import build_account
 from exporter.asking import PolledAccount
 from exporter.auth import Store
+from exporter.client import Heard
 from exporter.config import Config, state_folder
 from exporter.errors import AuthError, CloudError, NotOffered, RateLimited, StateError, Unreachable
 from exporter.instruments import Instruments
@@ -29,7 +30,6 @@ from exporter.kept_logins import (
 )
 from exporter.merge import Knowledge, join, with_status, with_summary
 from exporter.model import Guard, Login
-from exporter.overheard import Heard, overhear
 from exporter.parse_commissioned import parse_not_commissioned
 from exporter.seen import AccountSeen, Seen, SiteSeen
 
@@ -66,7 +66,7 @@ async def look(
             one = AccountSeen(account.name, account.sites, captured=account.e_auth_token is not None)
             seen.accounts.append(one)
             looking = _Looking(one, polled, heard=heard, everything=everything)
-            overhear(polled, surfaces_of(config).base_url, looking.told)
+            polled.client.heard = looking.told
             await looking.run(kept_in=folder if account.password else None)
     return seen
 

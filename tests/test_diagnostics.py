@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from exporter import recent_errors
 from exporter.config import load
 from exporter.diagnostics import given_settings
-from exporter.overheard import overhear
 from exporter.pseudonyms import Pseudonyms
 from exporter.recent_errors import NAME, RecentErrors, kept_in, read_recent
 from exporter.shapes_of import shape_of, shape_of_body
@@ -219,12 +218,8 @@ def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path) -> None:
 async def test_an_overheard_client_tells_what_it_reads_and_no_login() -> None:
     heard: list[tuple[str, bytes]] = []
     async with wired() as w:
-        from exporter.asking import PolledAccount
-        from exporter.schedule import RequestWindow
-
-        account = PolledAccount("home", w.client, RequestWindow())
-        overhear(account, w.url, lambda endpoint, body: heard.append((endpoint, body)))
-        status = await account.client.fetch_status(w.site_id)
+        w.client.heard = lambda endpoint, body: heard.append((endpoint, body))
+        status = await w.client.fetch_status(w.site_id)
         assert w.logins() == 1
     assert [endpoint for endpoint, _ in heard] == ["status"]
     assert status.chargers[0].serial.encode() in heard[0][1]
