@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.programs import eventually, fetch, path_of, started
 
 PHONE = {"width": 390, "height": 844, "pixelRatio": 2}
 DESKTOP = {"width": 1280, "height": 900, "pixelRatio": 1}
+_MOST_STARTS = 5
 
 
 @dataclass
@@ -47,6 +50,25 @@ class Browser:
 
 
 @contextmanager
+def started_driver(folder: Path) -> Iterator[str]:
+    """chromedriver on a free port. It takes one of IPv4 and wants it of IPv6 too, where it may be taken."""
+    command = [path_of("chromedriver"), "--port=0"]
+    for _ in range(_MOST_STARTS):
+        with started("chromedriver", command, folder) as program:
+            eventually(
+                "chromedriver listens or has ended",
+                lambda: "successfully on port" in program.output or program.process.poll() is not None,
+                within_seconds=20,
+            )
+            if program.process.poll() is not None and "Address already in use" in program.log:
+                continue
+            port = program.said(r"successfully on port (\d+)")
+            yield f"http://127.0.0.1:{port}"
+            return
+    pytest.fail(f"chromedriver found no free port in {_MOST_STARTS} starts")
+
+
+@contextmanager
 def started_browser(folder: Path, screen: dict[str, int]) -> Iterator[Browser]:
     """A headless Chromium with a screen of that size and nothing remembered."""
     chromium = path_of("chromium")
@@ -66,9 +88,7 @@ def started_browser(folder: Path, screen: dict[str, int]) -> Iterator[Browser]:
         "goog:chromeOptions": options,
         "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
     }
-    with started("chromedriver", [path_of("chromedriver"), "--port=0"], folder) as program:
-        port = program.said(r"successfully on port (\d+)")
-        driver = f"http://127.0.0.1:{port}"
+    with started_driver(folder) as driver:
         answer = eventually(
             "chromedriver answers",
             lambda: fetch(f"{driver}/session", method="POST", send={"capabilities": {"alwaysMatch": wanted}}),
