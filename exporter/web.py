@@ -14,9 +14,6 @@ from exporter.exposition import Body, Exposition, Format, accepts_gzip, negotiat
 from exporter.history import History
 from exporter.metrics import CHARGER, METRICS, SITE, SITE_ENDPOINT
 from exporter.model import Site, Snapshot
-from exporter.page import View, page
-from exporter.page_style import CONTENT_SECURITY_POLICY
-from exporter.page_words import Moment
 from exporter.past import Past
 
 # One write is cheaper than a stream for everything a home has.
@@ -75,6 +72,11 @@ class Web:
 
     async def show_page(self, request: web.Request) -> web.Response:
         """The page for people; `?site_id=` (repeatable) narrows it, `?refresh=off` holds it still."""
+        # Here, for many an exporter is only ever scraped.
+        from exporter.page import View, page
+        from exporter.page_style import CONTENT_SECURITY_POLICY
+        from exporter.page_words import Moment
+
         sources = self._sources
         snapshot = sources.snapshot()
         named = request.query.getall("site_id", ())
