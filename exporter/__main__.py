@@ -30,9 +30,18 @@ OK, FAILED, BAD_USAGE = 0, 1, 2
 
 
 def main() -> int:
-    """Run the command line of this process."""
+    """Run the command line of this process; a reader that leaves early, as `head` does, is exit code 1."""
     sys.excepthook = _print_bug
-    return run(sys.argv[1:])
+    try:
+        try:
+            return run(sys.argv[1:])
+        finally:
+            if sys.stdout is not None:  # closed by the caller
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more as it ends, and would complain of what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def _print_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -202,7 +211,16 @@ def _demo(options: argparse.Namespace) -> int:
     from exporter.demo import serve_demo
 
     logs.configure("info", "logfmt", sys.stderr)
-    asyncio.run(serve_demo(flags_of(options), options.seed, options.speed, _announce))
+    asyncio.run(
+        serve_demo(
+            flags_of(options),
+            options.seed,
+            options.speed,
+            _announce,
+            environ=os.environ,
+            config_path=config_path_of(options),
+        )
+    )
     return OK
 
 
@@ -211,6 +229,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
     try:
         asyncio.run(serve_cloud(options.host, options.port, options.seed, options.speed, _announce))
+    except BrokenPipeError:  # of the output, not of the cloud
+        raise
     except OSError as error:
         print(f"enphase-ev-exporter: cannot listen: {error.strerror or error}", file=sys.stderr)
         return FAILED
@@ -319,7 +339,7 @@ def _sessions(options: argparse.Namespace) -> int:
         state_folder(config), since_seconds=since, until_seconds=until, serial=options.serial
     )
     # As bytes: a stream of text might change the line ends of the CSV.
-    sys.stdout.buffer.write(sessions_text(sessions, options.format, zone).encode())
+    sys.stdout.buffer.write(sessions_text(sessions, options.format, zone, serial=options.serial).encode())
     return OK
 
 

@@ -254,7 +254,7 @@ class Auth:
     def _without_password(self) -> str:
         if self._credentials.e_auth_token:
             return "the captured headers have expired: capture them again"
-        return f"no login and no password: run `enphase-ev-exporter login --account {self.account}`"
+        return f"no login and no password: {_RUN_LOGIN.format(account=self.account)}"
 
     async def _fail(self, outcome: LoginOutcome) -> None:
         """Raise what a login that did not succeed means; refusals shut the guard."""
@@ -311,15 +311,16 @@ class Auth:
         return headers
 
 
+_RUN_LOGIN = "run `enphase-ev-exporter login --account {account}` with the same --config.file"
 _REJECTED = "the cloud refuses the login it has just accepted"
 _REFUSALS: Mapping[LoginOutcome, tuple[str, str]] = {
     LoginOutcome.INVALID_CREDENTIALS: (
         "invalid_credentials",
-        "e-mail or password refused: correct them, or run `enphase-ev-exporter login --account {account}`",
+        f"e-mail or password refused: correct them, or {_RUN_LOGIN}",
     ),
     LoginOutcome.MFA_REQUIRED: (
         "mfa_required",
-        "the account wants a one-time code: run `enphase-ev-exporter login --account {account}`",
+        f"the account wants a one-time code: {_RUN_LOGIN}",
     ),
     LoginOutcome.BLOCKED: ("blocked", "the cloud has blocked the account for now"),
     LoginOutcome.TOO_MANY_SESSIONS: ("blocked", "too many active sessions: log out elsewhere, or wait"),

@@ -22,7 +22,7 @@ from exporter.doctor import (
     of_guard,
     of_staleness,
 )
-from exporter.doctor_disk import of_disk, of_warnings
+from exporter.doctor_disk import is_state_held, of_disk, of_warnings
 from exporter.errors import StateError
 from exporter.forecast import Forecast, forecast
 from exporter.guard import holds_for, is_shut
@@ -131,10 +131,11 @@ def _slowest(plan: Forecast) -> float:
 
 async def _of_exporter(config: Config) -> list[Finding]:
     from exporter.doctor_running import of_running
-    from exporter.running import ask_running
+    from exporter.running import ask_running, why_another
 
     running = await asyncio.to_thread(ask_running, config)
-    return of_running(running, __version__, config.poll.interval_seconds)
+    another = why_another(running, config, is_state_held(config.state.path))
+    return of_running(running, __version__, config.poll.interval_seconds, another=another)
 
 
 def _row(account: str, charger: Charger) -> tuple[str, ...]:
@@ -150,7 +151,9 @@ def _row(account: str, charger: Charger) -> tuple[str, ...]:
 
 
 def table(checked: Checked) -> str:
-    """The chargers as a text table with a header."""
+    """The chargers as a text table with a header; a sentence when there is none."""
+    if not checked.rows:
+        return "No chargers to list."
     rows = (_COLUMNS, *checked.rows)
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

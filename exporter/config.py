@@ -5,7 +5,7 @@ Order: flag, environment, file, default. `settings.py` names the keys, `readers.
 """
 
 import json
-import re
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -153,11 +153,22 @@ def _content(given: Given, warnings: list[str]) -> str:
         text = path.read_text(encoding="utf-8")
         warnings += readable_by_others(path)
     except OSError as error:
+        if not os.path.lexists(path) and not _is_path_like(given):
+            # Not from the error, which holds the text as well.
+            raise ConfigError(f"{given.where}: expected the path of a file that holds it") from None
         reason = f"{path} cannot be read ({error.strerror})"
         raise ConfigError(f"{given.where}: {reason}, expected a file that holds the secret") from error
     except UnicodeDecodeError:
         raise ConfigError(f"{given.where}: {path} is not UTF-8, expected one line of text") from None
     return text
+
+
+def _is_path_like(given: Given) -> bool:
+    """False where what names no file may be the secret itself, put where its file belongs: never repeated."""
+    name = Path(given.raw)
+    if len(name.parts) > 1:  # the Base64 of a token has slashes as well
+        return name.is_absolute() or os.path.lexists(given.folder / name.parts[0])
+    return name.suffix[1:].isalpha() and len(name.suffix) <= 5
 
 
 def interval_floor_seconds(base_url: str) -> float:
@@ -316,7 +327,7 @@ def masked(config: Config) -> dict[str, Any]:
     ]
     for account in accounts:
         if account["email"]:
-            account["email"] = re.sub("^(.)[^@]*", r"\1***", account["email"])
+            account["email"] = f"{account['email'][0]}***@***"
     if config.control.named_tokens:
         sections["control"]["tokens"] = [
             {"name": named.name, "token": str(named.token)} for named in config.control.named_tokens

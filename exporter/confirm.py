@@ -91,6 +91,19 @@ def instead(aim: Aim, charger: Charger | None) -> str:
     return f"status shows: {state_of(charger)}{at_level}{_reason_of(charger)}"
 
 
+def level_left(command: Command, charger: Charger | None) -> str:
+    """What a command without effect has left of the level it asked for, in words; "" for none."""
+    if command.amps is None:
+        return ""
+    if charger is None or not charging_now(charger):
+        return "the charging level was not changed"
+    if not hides_level(charger) and level_reported(charger) == command.amps:
+        shown = f"status shows a charging level of {command.amps} A already"
+        return f"{shown}; give `restart: true` where the running session began at another"
+    again = f"give `restart: true` to stop and start again at {command.amps} A"
+    return f"the charging level was not changed; {again}"
+
+
 def state_of(charger: Charger) -> str:
     """The connector state in words."""
     if charger.faulted:

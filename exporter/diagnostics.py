@@ -21,12 +21,12 @@ from exporter import __version__, readers
 from exporter.check import check_offline
 from exporter.config import CloudConfig, Config, masked
 from exporter.doctor import Finding, of_cloud
-from exporter.doctor_disk import state_facts
+from exporter.doctor_disk import is_state_held, state_facts
 from exporter.errors import ExporterError
 from exporter.layers import FileLayers, environment_layers, file_layers, flag_layer
 from exporter.pseudonyms import Pseudonyms
 from exporter.recent_errors import read_recent
-from exporter.running import Running, Sample, ask_running
+from exporter.running import Running, Sample, ask_running, why_another
 from exporter.seen import Seen
 from exporter.settings import SETTINGS, Setting
 from exporter.shapes_of import shape_of_body
@@ -64,7 +64,8 @@ def diagnostics(
     _know_config(names, config)
     running = ask_running(config)
     seen = asyncio.run(_look(config, bodies)) if online else None
-    if running is not None:
+    is_another = bool(why_another(running, config, is_state_held(config.state.path)))
+    if running is not None and not is_another:
         _know_samples(names, running.samples)
     findings = [*check_offline(config, warnings).findings]
     if isinstance(seen, Seen):
@@ -83,7 +84,7 @@ def diagnostics(
         "accounts": [_account(account) for account in masked(config)["accounts"]],
         "state": _state(config, names),
         "findings": [_finding(one, names) for one in findings],
-        "exporter": _running(running, names),
+        "exporter": _another() if is_another else _running(running, names),
         "payload_shapes": _shapes(seen, bodies, names),
         "recent_errors": _recent(config, names),
     }
@@ -200,12 +201,15 @@ def _state(config: Config, names: Pseudonyms) -> dict[str, Any]:
         return {"folder": "none"}
     try:
         facts = asdict(state_facts(config.state.path))
+        refusal = facts.pop("refusal")
     except OSError as error:
         return {"folder": "unreadable", "why": error.strerror}
     return {
         **facts,
+        "is_writable": not refusal,
+        "refusal": os.strerror(refusal) if refusal else "",
         "damage": names.scrubbed(facts["damage"]),
-        "owner_is_caller": facts["owner_uid"] == os.geteuid(),
+        "owner_is_caller": None if facts["owner_uid"] is None else facts["owner_uid"] == os.geteuid(),
     }
 
 
@@ -218,6 +222,10 @@ def _finding(one: Finding, names: Pseudonyms) -> dict[str, str]:
 
 
 # -- what runs and what was received -----------------------------------------------------------------------
+
+
+def _another() -> dict[str, Any]:
+    return {"asked": True, "why": "another exporter answered; its counters are left out"}
 
 
 def _running(running: Running | None, names: Pseudonyms) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What `check` finds on this machine's disk: the state folder, the web config file, control's tokens."""
 
+import errno
+import fcntl
 import os
-import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,15 @@ _SUBJECT = "state"
 
 @dataclass(frozen=True, slots=True)
 class StateFacts:
-    """The state folder as it is on the disk; `damage` and `set_aside` tell of files that were no good."""
+    """The state folder as it is on the disk; `damage` and `set_aside` tell of files that were no good.
+
+    `refusal` is the errno with which it cannot be written, 0 when it can. A folder that is not there has no
+    owner.
+    """
 
     exists: bool
-    is_writable: bool
-    owner_uid: int
+    refusal: int
+    owner_uid: int | None
     free_bytes: int
     size_bytes: int = 0
     newest_write_seconds: float | None = None
@@ -38,21 +43,21 @@ class StateFacts:
     set_aside: int = 0
 
 
-def state_facts(folder: Path) -> StateFacts:
+def state_facts(folder: Path, *, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs) -> StateFacts:
     """Look at the folder, or at what it would be made in, without changing anything; raises OSError."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    stat = place.stat()
-    is_writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    free_bytes = shutil.disk_usage(place).free
+    place = _nearest(folder)
+    disk = statvfs(place)
+    free_bytes = disk.f_bavail * disk.f_frsize
     if place != folder:
-        return StateFacts(False, is_writable, stat.st_uid, free_bytes)
+        return StateFacts(False, _refusal(place, disk, os.W_OK | os.X_OK), None, free_bytes)
     parts = [path.stat() for path in folder.glob(f"{state_file.NAME}*") if "corrupt" not in path.name]
     path = folder / state_file.NAME
     damage, schema = _damage(path)
     return StateFacts(
         exists=path.exists(),
-        is_writable=is_writable and (not path.exists() or os.access(path, os.W_OK)),
-        owner_uid=path.stat().st_uid if path.exists() else stat.st_uid,
+        refusal=_refusal(folder, disk, os.W_OK | os.X_OK)
+        or (_refusal(path, disk, os.W_OK) if path.exists() else 0),
+        owner_uid=(path if path.exists() else folder).stat().st_uid,
         free_bytes=free_bytes,
         size_bytes=sum(part.st_size for part in parts),
         newest_write_seconds=max((part.st_mtime for part in parts), default=None),
@@ -60,6 +65,42 @@ def state_facts(folder: Path) -> StateFacts:
         damage=damage,
         set_aside=sum(1 for _ in folder.glob(f"{state_file.NAME}.corrupt-*[0-9Z]")),
     )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or of those above it the first that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _refusal(path: Path, disk: os.statvfs_result, rights: int) -> int:
+    if rights & os.X_OK and not path.is_dir():
+        return errno.ENOTDIR
+    if disk.f_flag & os.ST_RDONLY:
+        return errno.EROFS
+    return 0 if os.access(path, rights) else errno.EACCES
+
+
+def is_state_held(folder: Path | None) -> bool | None:
+    """Whether an exporter that runs has locked this state folder; None where that cannot be seen."""
+    if folder is None:
+        return None
+    try:
+        if os.statvfs(_nearest(folder)).f_flag & os.ST_RDONLY:
+            return None  # an exporter may run there without a lock
+        descriptor = os.open(folder / state_file.LOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _damage(path: Path) -> tuple[str, int | None]:
@@ -82,16 +123,8 @@ def _damage(path: Path) -> tuple[str, int | None]:
 def of_state(folder: Path, facts: StateFacts, now: float, *, uid: int) -> list[Finding]:
     """What the exporter would stumble over in its state folder; `uid` is who asks."""
     found = []
-    if not facts.is_writable:
-        made = f"mkdir -p {folder} && chown -R {uid} {folder}"
-        found.append(
-            Finding(
-                Level.FAIL,
-                _SUBJECT,
-                f"{folder} is not writable for uid {uid}; it belongs to uid {facts.owner_uid}",
-                f"run this as the exporter's user; if that is what it is, as root: {made}",
-            )
-        )
+    if facts.refusal:
+        found.append(_of_refusal(folder, facts, uid))
     elif facts.exists and facts.owner_uid != uid:
         words = f"{folder} belongs to uid {facts.owner_uid}, and this is uid {uid}"
         remedy = "run commands as the user that runs the exporter, so that files stay its own"
@@ -104,6 +137,19 @@ def of_state(folder: Path, facts: StateFacts, now: float, *, uid: int) -> list[F
         remedy = f"look at the disk; when nothing in them is needed: rm {folder}/{state_file.NAME}.corrupt-*"
         found.append(Finding(Level.WARN, _SUBJECT, words, remedy))
     return [*found, *_of_free_space(folder, facts.free_bytes), *_in_words(folder, facts, now, found)]
+
+
+def _of_refusal(folder: Path, facts: StateFacts, uid: int) -> Finding:
+    """A folder that cannot be written: rights can be given, what else stands in the way cannot."""
+    if facts.refusal != errno.EACCES:
+        why = state_file.cause(OSError(facts.refusal, ""))
+        words = f"{folder}: no state can be kept here: {why}"
+        return Finding(Level.FAIL, _SUBJECT, words, "name a folder with --state.path")
+    made = f"mkdir -p {folder} && chown -R {uid} {folder}"
+    owned = f"is not writable for uid {uid}; it belongs to uid {facts.owner_uid}"
+    words = f"does not exist, and uid {uid} cannot make it" if facts.owner_uid is None else owned
+    remedy = f"run this as the exporter's user; if that is what it is, as root: {made}"
+    return Finding(Level.FAIL, _SUBJECT, f"{folder} {words}", remedy)
 
 
 def _of_free_space(folder: Path, free_bytes: int) -> list[Finding]:

@@ -11,15 +11,27 @@ _PROMETHEUS_FORGETS_SECONDS = 300.0
 _SUBJECT = "exporter"
 _SCRAPES = "scrapes"
 _SHOWN = 5
+_REMEDY_OF_ANOTHER = (
+    "stop it, or choose another port with web.listen_address, then start this one: enphase-ev-exporter run; "
+    "if it is this one, name its config and its state folder: --config.file, --state.path"
+)
 
 
-def of_running(running: Running | None, version: str, poll_interval_seconds: float) -> list[Finding]:
-    """The exporter that runs by this config, as it answers at its own address."""
+def of_running(
+    running: Running | None, version: str, poll_interval_seconds: float, *, another: str = ""
+) -> list[Finding]:
+    """The exporter that runs by this config, as it answers at its own address.
+
+    `another` is what shows that the one that answers runs by another config; nothing is found of that one.
+    """
     if running is None:
         return [fine(_SUBJECT, "listens on a port the system chooses, so the running one is not asked")]
     unseen = _not_seen(running)
     if unseen is not None:
         return [unseen]
+    if another:
+        words = f"another exporter answers here: {running.where}, and {another}"
+        return [Finding(Level.WARN, _SUBJECT, words, _REMEDY_OF_ANOTHER)]
     scraped = of_scrapes(_scrape_interval(running), poll_interval_seconds)
     return [_of_version(running, version), *_of_readiness(running), scraped, *_of_troubles(running)]
 

@@ -1,6 +1,7 @@
 """The sockets the exporter listens on, and the web config file they follow without a restart."""
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -37,8 +38,11 @@ class ListenError(ExporterError):
     """An address that cannot be listened on."""
 
     def __init__(self, address: str, error: OSError) -> None:
+        # A name that is not known, or an address of another machine, for which newer asyncio gives no number.
+        is_elsewhere = isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, None)
+        remedy = "an address of this machine, or only a port, as :10055" if is_elsewhere else "a free one"
         super().__init__(
-            f"cannot listen on {address}: {error.strerror or error}; set web.listen_address to a free one"
+            f"cannot listen on {address}: {error.strerror or error}; set web.listen_address to {remedy}"
         )
 
 

@@ -80,7 +80,13 @@ def account_of(config: Config, name: str | None) -> AccountConfig:
             return account
     if names:
         raise ConfigError(f"--account: no account {name!r}, expected one of {', '.join(names)}")
-    return AccountConfig(name=name or AccountConfig().name)
+    nameless = AccountConfig()
+    if name not in (None, nameless.name):  # no exporter would find what is kept under it
+        raise ConfigError(
+            f"--account: no account {name!r}, as no account is configured, expected --config.file with the "
+            "config that has it"
+        )
+    return nameless
 
 
 async def login_account(
@@ -91,7 +97,7 @@ async def login_account(
     *,
     resend_pause_seconds: float = RESEND_PAUSE_SECONDS,
 ) -> None:
-    """Log in and keep the login; a running exporter picks it up. Raises ExporterError, EOFError."""
+    """Log in and keep the login; the state folder's exporter picks it up. Raises ExporterError, EOFError."""
     folder = state_folder(config)
     kept = read_logins(folder).get(account.name, NOTHING_KEPT)
     _refuse_haste(kept.guard)
@@ -118,7 +124,10 @@ async def login_account(
                 write_guard(folder, account.name, _refused(kept.guard, error, used, time.time()))
             raise
     write_by_person(folder, account.name, login)
-    terminal.tell(f"Logged in. {_expiry(login)} A running exporter picks the login up within seconds.")
+    terminal.tell(
+        f"Logged in. {_expiry(login)} The login is kept in {folder.absolute()}: an exporter with this state "
+        "folder picks it up within seconds."
+    )
 
 
 def _email(account: AccountConfig, email: str | None) -> str | None:

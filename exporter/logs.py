@@ -46,12 +46,19 @@ _PATTERNS = (
     (re.compile(_EMAIL), _HIDDEN),
 )
 
+# A shorter one is in words of every line: `e***pected` would spoil the log, and tell the password by what is
+# missing. As a value it stands alone, so alone it is hidden.
+_LEAST_INSIDE_WORDS = 4
+
 _concealed: set[str] = set()
 _longest_first: list[str] = []  # the same in the order of replacing; emptied when one is added
 
 
 def conceal(text: str) -> None:
-    """Replace this exact text, and its forms in URLs and quoted strings, by *** from now on."""
+    """Replace this exact text, and its forms in URLs and quoted strings, by *** from now on.
+
+    One of fewer than four characters is replaced only where it is no part of a word.
+    """
     forms = (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
     _concealed.update(form for form in forms if form)
     _longest_first.clear()
@@ -62,7 +69,10 @@ def redact(text: str) -> str:
     if not _longest_first:  # a short one may be part of a longer one
         _longest_first.extend(sorted(_concealed, key=len, reverse=True))
     for secret in _longest_first:
-        text = text.replace(secret, _HIDDEN)
+        if len(secret) < _LEAST_INSIDE_WORDS:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
+        else:
+            text = text.replace(secret, _HIDDEN)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

@@ -12,7 +12,7 @@ _COLUMNS = (
     ("Charger", "long"),
     ("Mode", "wide"),
     ("Energy", "num"),
-    ("Charged for", "num"),
+    ("Seen charging", "num"),
     ("Peak, estimated", "num wide"),
 )
 

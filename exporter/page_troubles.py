@@ -15,7 +15,7 @@ from exporter.page_words import Moment, Tone, count_in_words, duration, sentence
 _SILENT_SECONDS = 1800.0
 _BUDGET_USED_UP = 0.98
 # The remedy has the command, on a line of its own.
-_OWN_COMMAND = re.compile(r"(?::|, or) run `[^`]*`")
+_OWN_COMMAND = re.compile(r"(?::|, or) run `[^`]*`(?: with the same --config\.file)?")
 
 
 # Where to read on, and about what.
@@ -109,7 +109,7 @@ def _login_needed(account: Account, at: Moment) -> Trouble:
     return Trouble(
         f"Account {account.name}: login needed",
         f"{cause} {waits} Until then nothing new is known of its chargers.",
-        "Run this where the exporter runs, with the same config; in a container put "
+        "Run this where the exporter runs, with the same `--config.file`; in a container put "
         "`docker exec -it CONTAINER` before it. The login is picked up within seconds.",
         "docs/runbooks/EnphaseEVLoginNeedsPerson.md",
         command=f"enphase-ev-exporter login --account {account.name}",
@@ -226,7 +226,7 @@ def _of_exporter(snapshot: Snapshot) -> Iterable[Trouble]:
         yield Trouble(
             "A changed config was refused",
             "The exporter runs on with the old one; with the one on disk it would not start.",
-            "This command names the file, the key and what was expected:",
+            "This command, with the same `--config.file`, names the file, the key and what was expected:",
             "docs/runbooks/EnphaseEVConfigReloadFailed.md",
             command="enphase-ev-exporter check",
         )

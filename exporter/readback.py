@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.command import Action
-from exporter.confirm import Aim, charging_now, hides_level, instead, is_shown
+from exporter.confirm import Aim, charging_now, hides_level, instead, is_shown, level_left
 from exporter.lane import Lane, Turn, Wanted, wanted_of
 from exporter.model import Charger
 from exporter.watching import Polling, Watching
@@ -64,7 +64,7 @@ class Readback:
         if self._clock() < lane.settled_seconds(wanted):
             return Look(False, _still_to_come(wanted))
         if not stops or aim is None:
-            return Look(None, "" if command.amps is None else "the charging level was not changed")
+            return Look(None, level_left(command, charger))
         if fresh is None:
             waited = "no fresh status came to tell whether it charges"
             return Look(None, waited if command.wait_seconds else "status was not waited for")

@@ -74,6 +74,8 @@ def choice(text: str, *, of: tuple[str, ...]) -> str:
 
 def count(text: str) -> int:
     """A whole number from 1 up."""
+    if re.fullmatch(r"0*[1-9][0-9]{9,}", text):
+        raise ValueError("a whole number of at most 999999999")
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         raise ValueError("a whole number, 1 or more")
     return int(text)

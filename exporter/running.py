@@ -16,6 +16,7 @@ _WITHIN_SECONDS = 5.0
 _MOST_BYTES = 64 * 1024 * 1024
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _OWN_FAMILY = "enphase_ev_exporter_build_info"
+_ACCOUNT_FAMILIES = ("enphase_ev_auth_up", "enphase_ev_site_info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class Running:
         """Whether these are the metrics of this exporter, of whatever version."""
         return any(sample.name == _OWN_FAMILY for sample in self.samples)
 
+    @property
+    def accounts(self) -> frozenset[str]:
+        """The names of the accounts it reads; empty before it has tried the first."""
+        shown = (labels for family in _ACCOUNT_FAMILIES for labels, _ in self.values(family))
+        return frozenset(labels["account"] for labels in shown if "account" in labels)
+
     def values(self, name: str) -> list[tuple[Mapping[str, str], float]]:
         """Labels and value of every series of a name."""
         return [(one.labels, one.value) for one in self.samples if one.name == name]
@@ -66,6 +73,19 @@ def ask_running(config: Config, *, within_seconds: float = _WITHIN_SECONDS) -> R
     except (OSError, HTTPException, ConfigError, ValueError) as error:
         return Running(where, why=str(getattr(error, "strerror", None) or error))
     return Running(where, status, "", ready_status == 200, ready.strip(), samples)
+
+
+def why_another(running: Running | None, config: Config, is_held: bool | None) -> str:
+    """What shows that an exporter which answers does not run by this config; empty when nothing does.
+
+    `is_held` is whether an exporter has the config's state folder, None where that cannot be seen.
+    """
+    if running is None or not running.is_ours:
+        return ""
+    shown, own = running.accounts, {account.name for account in config.accounts}
+    if shown and own and shown.isdisjoint(own):
+        return f"it reads account {', '.join(sorted(shown))}, not {', '.join(sorted(own))}"
+    return f"no exporter keeps its state in {config.state.path}" if is_held is False else ""
 
 
 def _context(config: Config) -> ssl.SSLContext | None:

@@ -88,8 +88,7 @@ class Sender:
             case Command(action=Action.START) if restarts:
                 return await self._restarted(turn, lane, charger)
             case Command(action=Action.START):
-                note = _NEXT_SESSION if changes_running_session(command, charger) else ""
-                return await self._started(turn, lane, charger, note)
+                return await self._started(turn, lane, charger)
             case Command(action=Action.STOP):
                 sent = await self._turns.send_stop(turn, lane, charger)
                 return await self._followed_up(turn, lane, charger, sent)
@@ -103,7 +102,7 @@ class Sender:
 
     # -- sending -------------------------------------------------------------------------------------------
 
-    async def _started(self, turn: Turn, lane: Lane, charger: Charger, note: str) -> Outcome:
+    async def _started(self, turn: Turn, lane: Lane, charger: Charger, note: str = "") -> Outcome:
         site_id, serial = charger.site_id, charger.serial
         may_repeat = turn.command.amps is not None or await self._may_repeat_level(turn, lane, charger)
 
@@ -205,6 +204,7 @@ class Sender:
             waiting = self._readback.looked_after_noop(turn, lane, aim)
         else:
             waiting = self._looked(turn, lane, aim)
+            note = note or (_NEXT_SESSION if changes_running_session(command, charger) else "")
         look = await turn.unless_superseded(waiting) or _NOT_LOOKED
         if sent.silence and not look.confirmed:
             raise CommandUnconfirmed(sentence(str(sent.silence), look.detail)) from sent.silence

@@ -14,8 +14,8 @@ from exporter.model import FinishedSession
 FORMATS = ("table", "csv", "json")
 _UNIT_SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _BACK = re.compile(r"(?:\d{1,6}[wdhms])+", re.ASCII)
-_HEAD = ("start", "end", "site", "serial", "charging", "kWh", "peak kW", "mode", "cost")
-_RIGHT = {"charging", "kWh", "peak kW", "cost"}
+_HEAD = ("start", "end", "site", "serial", "seen charging", "kWh", "peak kW", "mode", "cost")
+_RIGHT = {"seen charging", "kWh", "peak kW", "cost"}
 _CSV_HEAD = (
     "site_id",
     "serial",
@@ -32,13 +32,16 @@ _CSV_HEAD = (
 )
 
 
-def sessions_text(sessions: Sequence[FinishedSession], form: str, zone: tzinfo | None) -> str:
+def sessions_text(
+    sessions: Sequence[FinishedSession], form: str, zone: tzinfo | None, *, serial: str | None = None
+) -> str:
     """What the `sessions` command prints, newline at its end included; `form` is one of FORMATS.
 
+    `serial` is the charger that was asked for, None for all of them.
     A `zone` of None, here and below, is the local zone of the machine.
     """
     if form == "table":
-        return table(sessions, zone) + "\n"
+        return table(sessions, zone, serial=serial) + "\n"
     return csv_text(sessions, zone) if form == "csv" else json_text(sessions, zone) + "\n"
 
 
@@ -61,10 +64,16 @@ def parse_moment(text: str, zone: tzinfo | None, *, wall_clock: Callable[[], flo
         ) from error
 
 
-def table(sessions: Sequence[FinishedSession], zone: tzinfo | None, *, totals: bool = True) -> str:
+def table(
+    sessions: Sequence[FinishedSession],
+    zone: tzinfo | None,
+    *,
+    totals: bool = True,
+    serial: str | None = None,
+) -> str:
     """The sessions as aligned columns, and a line with their number, energy and cost."""
     if not sessions:
-        return "No finished charging sessions."
+        return f"No finished charging sessions{f' of charger {_visible(serial)}' if serial else ''}."
     rows = [_HEAD, *(_cells(one, zone) for one in sessions)]
     if totals:
         rows.append(_totals(sessions))

@@ -1,7 +1,7 @@
 """Every key of the configuration, once: its variable, its flag and its reader follow from the row."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,15 @@ class Setting:
             return "--web.config.file"  # as every program with exporter-toolkit's web config calls it
         return "--" + self.spellings[-1].replace("_", "-")
 
+    @property
+    def placeholder(self) -> str:
+        """What stands for the flag's value in the help: its kind, or the words it may be."""
+        if self.secret:
+            return "FILE"
+        if isinstance(self.read, partial) and "of" in self.read.keywords:
+            return f"{{{','.join(self.read.keywords['of'])}}}"
+        return _PLACEHOLDERS[self.read]
+
 
 def variable(spelling: str) -> str:
     """The environment variable of a key."""
@@ -49,6 +58,17 @@ _stream = partial(readers.choice, of=("never", "on_command", "on_change", "while
 _amps = partial(readers.choice, of=("next_session", "restart", "refuse"))
 _level = partial(readers.choice, of=("debug", "info", "warning", "error"))
 _form = partial(readers.choice, of=("logfmt", "json"))
+
+_PLACEHOLDERS: Mapping[Callable[[str], object], str] = {
+    _duration: "DURATION",
+    _timeout: "DURATION",
+    readers.count: "N",
+    readers.url: "URL",
+    readers.folder: "FOLDER",
+    readers.listen_address: "ADDRESS",
+    readers.telemetry_path: "PATH",
+    readers.web_config_file: "FILE",
+}
 
 SETTINGS = (
     Setting("poll.interval", "interval_seconds", _duration, "between polls while a car is plugged in"),
@@ -98,11 +118,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--config.file", dest="config.file", metavar="FILE", help="YAML file to read", **quiet
     )
     for setting in SETTINGS:
-        more: dict[str, Any] = {"metavar": setting.field.rpartition("_")[2].upper()} | quiet
+        if setting.read is readers.switch:
+            more: dict[str, Any] = {"action": argparse.BooleanOptionalAction} | quiet
+        else:
+            more = {"metavar": setting.placeholder} | quiet
         if setting.many:
             more["action"] = "append"
-        if setting.read is readers.switch:
-            more = {"action": argparse.BooleanOptionalAction} | quiet
         parser.add_argument(setting.flag, dest=setting.spellings[-1], help=setting.help, **more)
 
 

@@ -202,7 +202,10 @@ def crowd(count: int) -> View:
     return view(Snapshot(sites, (ACCOUNT,)), History(slots, sessions))
 
 
-MFA = "the account wants a one-time code: run `enphase-ev-exporter login --account home`"
+MFA = (
+    "the account wants a one-time code: "
+    "run `enphase-ev-exporter login --account home` with the same --config.file"
+)
 
 VIEWS = {
     "healthy": view(of_site(FREE, replace(WAITING, connector_status_reason=None, power_watts=0.0))),

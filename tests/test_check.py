@@ -1,6 +1,8 @@
 """`check` beside a simulated cloud and a running exporter: what it finds, and that it does no harm."""
 
+import errno
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -8,14 +10,14 @@ import pytest
 
 from exporter.config import load
 from exporter.doctor import Finding
-from exporter.doctor_disk import of_disk
+from exporter.doctor_disk import is_state_held, of_disk, state_facts
 from exporter.once import clock_ahead, look
 from exporter.simulator.cloud import start_cloud
 from exporter.simulator.settings import CloudConfig
 from exporter.simulator.world import World, WorldConfig
 from tests.certificates import USERS, authority
 from tests.commands import Said, cloud_with, command, config_from, environment_for, exporting, logins
-from tests.state_folder import saved
+from tests.state_folder import opened, saved
 
 DAY_SECONDS = 86_400.0
 
@@ -158,6 +160,28 @@ async def test_the_exporter_of_the_same_config_is_found(tmp_path: Path) -> None:
         assert said.code == 0
 
 
+@pytest.mark.parametrize("name", ["home", "default"])
+async def test_another_exporter_at_the_address_is_not_taken_for_this_one(tmp_path: Path, name: str) -> None:
+    async with cloud_with() as cloud:
+        address = f"127.0.0.1:{free_port()}"
+        others = environment_for(cloud.url, tmp_path / "theirs", ENPHASE_EV_WEB_LISTEN_ADDRESS=address)
+        own = others | {"ENPHASE_EV_STATE_PATH": str(tmp_path / "mine"), "ENPHASE_EV_NAME": name}
+        async with exporting(others) as exporter:
+            await exporter.shows('enphase_ev_auth_up{account="default"} 1')
+            said = await command(own, "check", "--online")
+    (found,) = told(said, "exporter")
+    assert found.startswith(f"warn another exporter answers here: {address}, and ")
+    assert told(said, "scrapes") == []
+
+
+async def test_a_state_is_held_while_an_exporter_has_it_and_no_longer(tmp_path: Path) -> None:
+    assert is_state_held(None) is None
+    assert is_state_held(tmp_path / "never" / "made") is False
+    async with opened(tmp_path):
+        assert is_state_held(tmp_path) is True
+    assert is_state_held(tmp_path) is False
+
+
 async def test_an_exporter_behind_a_password_says_that_it_hides(tmp_path: Path) -> None:
     web_file = tmp_path / "web.yml"
     web_file.write_text(USERS)
@@ -225,6 +249,34 @@ def test_a_shell_without_a_state_folder_is_no_failure(tmp_path: Path) -> None:
     assert about(of_disk(config, None, 0.0), "state") == [
         "warn no folder is given here, and there is no home folder to put it in"
     ]
+
+
+def test_a_read_only_disk_is_called_that_whoever_owns_the_folder(tmp_path: Path) -> None:
+    def read_only(path: Path) -> os.statvfs_result:
+        disk = list(os.statvfs(path))
+        disk[8] |= os.ST_RDONLY
+        return os.statvfs_result(disk)
+
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert state_facts(folder, statvfs=read_only).refusal == errno.EROFS
+        assert state_facts(folder).refusal == 0
+
+
+def test_a_folder_that_cannot_be_made_is_given_no_owner(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "state"
+    config = config_from(environment_for("http://127.0.0.1:9", folder))
+    assert about(of_disk(config, folder, 0.0), "state") == [
+        f"fail {folder}: no state can be kept here: Not a directory"
+    ]
+    assert state_facts(tmp_path / "missing").owner_uid is None
+
+
+async def test_a_check_that_finds_no_charger_shows_no_table(tmp_path: Path) -> None:
+    async with cloud_with(email="somebody@else.example") as cloud:
+        said = await command(environment_for(cloud.url, tmp_path), "check", "--online")
+    assert "account  site" not in said.out
+    assert "\n\nNo chargers to list.\n\nproblems found: " in said.out
 
 
 def test_control_tells_of_weak_tokens_and_open_wires(tmp_path: Path) -> None:

@@ -175,6 +175,55 @@ def test_no_flag_takes_a_secret_itself() -> None:
     assert all(setting.flag in page for setting in SETTINGS)
 
 
+def test_a_flags_help_shows_what_kind_of_value_it_wants() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser)
+    shown = {action.option_strings[0]: action.metavar for action in parser._actions if action.metavar}
+    choices = "{never,on_command,on_change,while_charging}"
+    assert (
+        shown
+        | {
+            "--control.token-file": "FILE",
+            "--web.config.file": "FILE",
+            "--poll.interval": "DURATION",
+            "--poll.request-timeout": "DURATION",
+            "--poll.max-requests-per-hour": "N",
+            "--poll.live-stream": choices,
+            "--control.amps-while-charging": "{next_session,restart,refuse}",
+            "--web.listen-address": "ADDRESS",
+            "--web.telemetry-path": "PATH",
+            "--cloud.base-url": "URL",
+            "--state.path": "FOLDER",
+        }
+        == shown
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_shown"),
+    [
+        ("hunter2", False),
+        ("hunter2.x9", False),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3MDB9.c2lnbmF0dXJl", False),
+        ("c2Vj/cmV0+canary", False),
+        ("long-" * 60, False),
+        ("long-" * 60 + "/canary", False),
+        ("no-such-file.txt", True),
+        ("tests/no-such-file", True),
+        ("/no-such-folder/password", True),
+    ],
+)
+def test_a_missing_file_of_a_secret_is_named_only_where_it_cannot_be_the_secret_itself(
+    raw: str, is_shown: bool
+) -> None:
+    for flags, environ in (({"control.token_file": raw}, {}), ({}, {"ENPHASE_EV_CONTROL_TOKEN_FILE": raw})):
+        message = refusal(None, LOGIN | environ, {**flags})
+        assert (raw in message) == is_shown
+        assert message.endswith(
+            "holds the secret" if is_shown else "expected the path of a file that holds it"
+        )
+
+
 @pytest.mark.parametrize(
     ("environ", "flags", "start"),
     [
@@ -420,7 +469,7 @@ def test_the_effective_config_is_fit_to_be_shown(tmp_path: Path) -> None:
     assert shown["accounts"] == [
         {
             "name": "home",
-            "email": "o***@example.com",
+            "email": "o***@***",
             "password": "**********",
             "e_auth_token": None,
             "cookie": None,

@@ -190,12 +190,33 @@ async def test_a_level_for_a_charging_car_is_refused_where_the_owner_wants_that(
     assert c.kinds == ["start"]
 
 
-async def test_a_start_that_had_no_effect_says_that_the_level_was_not_changed() -> None:
-    c = commanding(BUSY)
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (
+            BUSY,
+            "the charging level was not changed; give `restart: true` to stop and start again at 16 A",
+        ),
+        (
+            replace(BUSY, charging_level_amperes=16.0),
+            "status shows a charging level of 16 A already;"
+            " give `restart: true` where the running session began at another",
+        ),
+        (
+            replace(BUSY, charging_level_amperes=16.0, running_charge_mode=ChargeMode.GREEN_CHARGING),
+            "the charging level was not changed; give `restart: true` to stop and start again at 16 A",
+        ),
+        (IDLE, "the charging level was not changed"),
+    ],
+)
+async def test_a_start_that_had_no_effect_says_what_the_level_is_and_promises_none(
+    before: Charger, told: str
+) -> None:
+    c = commanding(before)
     c.writes.answers["start"] = [Reply(Result.NOOP, "already charging")]
     outcome = await c.run(Action.START, amps=16)
     assert (outcome.result, outcome.confirmed) == (Result.NOOP, None)
-    assert outcome.detail.endswith("already charging; the charging level was not changed")
+    assert outcome.detail == f"already charging; {told}"
     assert c.given == [("start", "noop")]
     assert len(c.polling.asked) == 1
 

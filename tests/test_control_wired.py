@@ -1,6 +1,8 @@
 """Control with the real poller and the real writes against the simulated cloud, thirty times as fast."""
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +26,7 @@ from tests.commanding import command
 from tests.wiring import Commanded, commanded
 
 SPEED = 30.0
+PAGE = (Path(__file__).parents[1] / "docs/control-api.md").read_text(encoding="utf-8")
 
 
 def quick_clock() -> float:
@@ -186,3 +189,25 @@ async def test_rapid_updates_are_granted_for_as_long_as_the_cloud_says(tmp_path:
     async with controlled(tmp_path) as wired:
         assert (await wired.run(Action.LIVE_STREAM_START)).duration_seconds == 900
         assert (await wired.run(Action.LIVE_STREAM_STOP)).result is Result.ACCEPTED
+
+
+async def test_the_answers_to_commands_on_the_page_are_those_that_come(tmp_path: Path) -> None:
+    answers = [
+        json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    ]
+    on_the_page = {
+        (answer["command"], answer["result"], answer["confirmed"], answer["detail"])
+        for answer in answers
+        if "command" in answer
+    }
+    came = set()
+    async with controlled(tmp_path) as w:
+        for action, amps in (
+            (Action.STOP, None),
+            (Action.START, 16),
+            (Action.START, 16),
+            (Action.STOP, None),
+        ):
+            outcome = await w.run(action, amps=amps)
+            came.add((action.value, outcome.result.value, outcome.confirmed, outcome.detail))
+    assert on_the_page == came

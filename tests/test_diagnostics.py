@@ -289,6 +289,20 @@ async def test_the_file_has_the_counters_of_the_running_exporter_under_pseudonym
         assert private not in text
 
 
+async def test_the_file_says_that_another_exporter_answered_and_has_nothing_of_it(tmp_path: Path) -> None:
+    async with cloud_with() as cloud:
+        address = f"127.0.0.1:{free_port()}"
+        others = environment_for(cloud.url, tmp_path / "theirs", ENPHASE_EV_WEB_LISTEN_ADDRESS=address)
+        async with exporting(others) as exporter:
+            await exporter.shows('enphase_ev_up{site_id="1234567"} 1')
+            own = others | {"ENPHASE_EV_STATE_PATH": str(tmp_path / "mine")}
+            said = await command(own, "diagnostics")
+    document = json.loads(said.out)
+    why = "another exporter answered; its counters are left out"
+    assert document["exporter"] == {"asked": True, "why": why}
+    assert (document["state"]["is_writable"], document["state"]["owner_is_caller"]) == (True, None)
+
+
 async def test_online_it_asks_once_and_shows_shapes(tmp_path: Path) -> None:
     async with cloud_with() as cloud:
         said = await command(environment_for(cloud.url, tmp_path), "diagnostics", "--online")

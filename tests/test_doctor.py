@@ -1,5 +1,6 @@
 """What the doctor says of what was found: level, words and the remedy, nothing asked and nothing read."""
 
+import errno
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from exporter.asking import PollSettings
 from exporter.certificate import not_after
+from exporter.config import AccountConfig, Config, StateConfig
 from exporter.doctor import (
     Finding,
     Level,
@@ -42,7 +44,7 @@ from exporter.errors import (
 from exporter.forecast import forecast
 from exporter.model import Charger, Guard, SiteEntry
 from exporter.parse_commissioned import parse_not_commissioned
-from exporter.running import Running, parsed
+from exporter.running import Running, parsed, why_another
 from exporter.seen import AccountSeen, Seen, SiteSeen
 from tests.certificates import authority
 
@@ -289,6 +291,47 @@ def test_the_running_exporters_own_troubles_are_findings() -> None:
     assert said(found, "scrapes") == [("ok", "every 30 s")]
 
 
+OF_HOME = Config((AccountConfig(name="home"),), state=StateConfig(path=Path("/s")))
+ANOTHER_ACCOUNT = "it reads account demo, not home"
+NOT_HELD = "no exporter keeps its state in /s"
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_held", "why"),
+    [
+        ('enphase_ev_auth_up{account="home"} 1', True, ""),
+        ('enphase_ev_auth_up{account="home"} 1', None, ""),
+        ('enphase_ev_auth_up{account="home"} 1', False, NOT_HELD),
+        ('enphase_ev_auth_up{account="demo"} 1', True, ANOTHER_ACCOUNT),
+        ('enphase_ev_auth_up{account="demo"} 1', False, ANOTHER_ACCOUNT),
+        ('enphase_ev_site_info{site_id="1",name="x",account="demo"} 1', None, ANOTHER_ACCOUNT),
+        ("", True, ""),
+        ("", False, NOT_HELD),
+    ],
+)
+def test_another_exporter_is_told_by_its_accounts_and_by_a_state_nobody_holds(
+    shown: str, is_held: bool | None, why: str
+) -> None:
+    answer = running(f'enphase_ev_exporter_build_info{{version="0.1.0"}} 1\n{shown}\n')
+    assert why_another(answer, OF_HOME, is_held) == why
+
+
+def test_one_account_in_common_or_none_configured_makes_no_stranger() -> None:
+    answer = running(
+        METRICS + 'enphase_ev_auth_up{account="cabin"} 1\nenphase_ev_auth_up{account="home"} 1\n'
+    )
+    assert why_another(answer, OF_HOME, True) == ""
+    assert why_another(answer, Config(()), True) == ""
+    assert why_another(Running("x:1", status=404), OF_HOME, False) == ""
+
+
+def test_of_another_exporter_nothing_is_found_but_that_it_is_there() -> None:
+    (found,) = of_running(running(), "0.1.0", 30.0, another=ANOTHER_ACCOUNT)
+    assert (found.level, found.subject) == (Level.WARN, "exporter")
+    assert found.words == f"another exporter answers here: 127.0.0.1:10055, and {ANOTHER_ACCOUNT}"
+    assert "choose another port with web.listen_address" in found.remedy
+
+
 @pytest.mark.parametrize(
     ("answer", "level", "words"),
     [
@@ -316,7 +359,7 @@ def test_another_version_and_an_unready_exporter_are_warnings() -> None:
 
 SOUND = StateFacts(
     exists=True,
-    is_writable=True,
+    refusal=0,
     owner_uid=1000,
     free_bytes=10**10,
     size_bytes=4096,
@@ -334,7 +377,17 @@ SOUND = StateFacts(
             "ok",
             "/s can be written; nothing is kept there yet",
         ),
-        ({"is_writable": False}, "fail", "/s is not writable for uid 1000; it belongs to uid 1000"),
+        (
+            {"refusal": errno.EACCES},
+            "fail",
+            "/s is not writable for uid 1000; it belongs to uid 1000",
+        ),
+        (
+            {"refusal": errno.EACCES, "owner_uid": None},
+            "fail",
+            "/s does not exist, and uid 1000 cannot make it",
+        ),
+        ({"refusal": errno.EROFS}, "fail", "/s: no state can be kept here: Read-only file system"),
         ({"owner_uid": 0}, "warn", "/s belongs to uid 0, and this is uid 1000"),
         ({"damage": "it is empty"}, "fail", "state.sqlite3: it is empty"),
         ({"set_aside": 2}, "warn", "2 damaged files set aside earlier"),
@@ -346,6 +399,15 @@ def test_a_state_folder_says_what_is_wrong_with_it(change: dict[str, object], le
     facts = replace(SOUND, **change)  # type: ignore[arg-type]  # one field at a time
     found = of_state(Path("/s"), facts, NOW, uid=1000)[0]
     assert (found.level.value, found.words) == (level, words)
+
+
+def test_rights_are_the_remedy_only_where_rights_are_missing() -> None:
+    remedies = [
+        of_state(Path("/s"), replace(SOUND, refusal=refusal), NOW, uid=0)[0].remedy
+        for refusal in (errno.EROFS, errno.ENOTDIR, errno.EACCES)
+    ]
+    assert remedies[:2] == ["name a folder with --state.path"] * 2
+    assert remedies[2].endswith("as root: mkdir -p /s && chown -R 0 /s")
 
 
 def test_the_end_of_a_certificate_is_read_from_its_pem(tmp_path: Path) -> None:

@@ -102,6 +102,23 @@ async def test_an_address_that_is_taken_is_told_and_the_others_are_let_go() -> N
         await runner.cleanup()
 
 
+async def test_an_address_of_another_machine_is_not_called_taken() -> None:
+    listening = Listening(("192.0.2.1:10055",))
+    runner = web.AppRunner(application())
+    await runner.setup()
+    with pytest.raises(ListenError, match=r"192\.0\.2\.1:10055: .* to an address of this machine"):
+        await listening.start(runner)
+    await runner.cleanup()
+
+
+def test_a_name_that_is_not_known_is_not_called_taken() -> None:
+    error = ListenError("nohost.invalid:1", socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    assert str(error) == (
+        "cannot listen on nohost.invalid:1: Name or service not known; "
+        "set web.listen_address to an address of this machine, or only a port, as :10055"
+    )
+
+
 def test_a_bad_file_is_refused_before_anything_listens(tmp_path: Path) -> None:
     path = write(tmp_path / "web.yml", "tls_server_config: {cert_file: a, key_file: b}")
     with pytest.raises(ConfigError, match=r"web.yml: tls_server_config.cert_file: .*a cannot be read"):

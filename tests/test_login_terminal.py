@@ -153,7 +153,8 @@ async def test_a_code_wrong_once_resent_once_then_right_brings_a_waiting_exporte
                 'enphase_ev_auth_reauthentication_required{account="default"} 1',
                 'enphase_ev_auth_logins_total{account="default",result="mfa_required"} 1',
             )
-            assert "enphase-ev-exporter login --account default" in await exporter.page("/-/ready")
+            words = "run `enphase-ev-exporter login --account default` with the same --config.file"
+            assert words in await exporter.page("/-/ready")
             # At once: that a code is wanted is no refusal, so there is nothing to wait for.
             async with at_terminal(WITHOUT_PAUSE, settings) as (screen, process):
                 await screen.expect(PROMPT)
@@ -401,6 +402,24 @@ async def test_without_any_config_a_login_can_be_made(tmp_path: Path) -> None:
         said = await command(settings, "login", typed=f"{EMAIL}\n{PASSWORD}\n")
         assert said.code == 0
         assert (await command(settings, "login", "--status")).out.startswith("default: logged in")
+
+
+async def test_an_account_that_no_config_names_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    async with cloud_with() as cloud:
+        settings = environment_for(cloud.url, tmp_path, ENPHASE_EV_EMAIL="", ENPHASE_EV_PASSWORD="")
+        said = await command(settings, "login", "--account", "home", typed=f"{EMAIL}\n{PASSWORD}\n")
+        assert (said.code, said.out) == (2, "")
+        assert "no account 'home'" in said.err
+        assert "--config.file" in said.err
+        assert logins(cloud) == 0
+        said = await command(settings, "login", "--account", "default", typed=f"{EMAIL}\n{PASSWORD}\n")
+        assert said.code == 0
+
+
+async def test_a_login_names_the_state_folder_it_is_kept_in(tmp_path: Path) -> None:
+    async with cloud_with() as cloud:
+        said = await command(environment_for(cloud.url, tmp_path / "state"), "login")
+        assert f"kept in {tmp_path / 'state'}: an exporter with this state folder" in said.out
 
 
 async def test_a_state_that_cannot_be_written_is_told_before_the_password_is_sent(tmp_path: Path) -> None:

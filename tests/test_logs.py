@@ -177,6 +177,26 @@ def test_a_concealed_text_is_hidden_in_every_form(monkeypatch: pytest.MonkeyPatc
     assert json.loads(line)["msg"] == "with ***"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("expected x, got 'x'", "expected ***, got '***'"),
+        ("password=x&next=xx", "password=***&next=xx"),
+        ("x", "***"),
+        ("the box", "the box"),
+        ("a p%C3%A4 in pärts, pä", "a *** in pärts, ***"),
+    ],
+)
+def test_a_short_secret_is_hidden_as_a_value_and_leaves_other_words_whole(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_concealed", set())
+    monkeypatch.setattr(logs, "_longest_first", [])
+    logs.conceal("x")
+    logs.conceal("pä")
+    assert logs.redact(text) == shown
+
+
 def test_configuring_again_replaces_stream_level_and_format() -> None:
     first, second = io.StringIO(), io.StringIO()
     logs.configure("info", "logfmt", first)

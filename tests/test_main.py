@@ -1,5 +1,8 @@
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -138,6 +141,30 @@ def test_healthcheck_without_an_exporter_fails_with_the_address(
 def test_metrics_doc_prints_the_committed_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["metrics-doc"]) == 0
     assert capsys.readouterr().out == Path("docs/metrics.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["metrics-doc", "check", "diagnostics", "sessions", "assets", "--help"])
+def test_a_reader_that_leaves_early_is_exit_code_1_without_a_traceback(
+    command: str, tmp_path: Path, config_file: Path
+) -> None:
+    kept_sessions(tmp_path)
+    more = [str(tmp_path / "assets")] if command == "assets" else []
+    reader, writer = os.pipe()
+    os.close(reader)
+    said = subprocess.run(
+        [sys.executable, "-m", "exporter", command, *more],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={
+            "PATH": os.environ["PATH"],
+            "ENPHASE_EV_CONFIG_FILE": str(config_file),
+            "ENPHASE_EV_STATE_PATH": str(tmp_path),
+        },
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (said.returncode, said.stderr) == (1, b"")
 
 
 def test_logs_can_be_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,7 @@ def test_the_page_has_every_status_and_every_key_of_a_charger() -> None:
 
 def test_the_answers_on_the_page_are_answers() -> None:
     answers = [json.loads(block) for block in blocks("json")]
-    assert len(answers) == 4
+    assert len(answers) == 6
     for answer in answers:
         shape: type[msgspec.Struct] = CommandAnswer if "command" in answer else Problem
         assert msgspec.to_builtins(msgspec.convert(answer, shape)) == answer

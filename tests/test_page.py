@@ -227,6 +227,12 @@ def test_recent_sessions_name_the_charger_or_its_serial() -> None:
     assert "Fri 28 Mar 2025 14:05482500000099" in text
 
 
+def test_the_time_of_a_session_is_called_what_was_seen_of_it() -> None:
+    text = read(VIEWS["charging"]).text
+    assert "EnergySeen chargingPeak, estimated" in text
+    assert "Charged for" not in text
+
+
 def test_sessions_of_sites_that_are_not_on_the_page_are_left_out() -> None:
     other = replace(finished(1, 99.99), site_id="7654321")
     text = read(view(of_site(FREE), History(sessions=[other]))).text

@@ -48,6 +48,8 @@ def test_a_login_that_needs_a_person_names_the_command_once() -> None:
     assert trouble.command == "enphase-ev-exporter login --account home"
     assert trouble.words.startswith("The account wants a one-time code. The exporter does not try again")
     assert "enphase-ev-exporter" not in trouble.words + trouble.remedy
+    assert "--config.file" not in trouble.words
+    assert "with the same `--config.file`" in trouble.remedy
     assert trouble.urgent
 
 
@@ -154,6 +156,7 @@ def test_troubles_of_the_exporter_itself_are_told() -> None:
         "The state was damaged and set aside",
     ]
     assert found[0].command == "enphase-ev-exporter check"
+    assert "with the same `--config.file`" in found[0].remedy
     assert found[1].words.startswith("3 writes failed")
 
 

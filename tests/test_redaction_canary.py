@@ -59,7 +59,7 @@ PROVOKED: list[dict[str, Any]] = [
 
 def canaries(cloud: RunningCloud, folder: Path) -> set[str]:
     """Every secret there is by now, those that the cloud has given out included."""
-    secrets = {EMAIL, PASSWORD, TOKEN, ACCESS, CODE, *COOKIES.values()}
+    secrets = {EMAIL, EMAIL.partition("@")[2], PASSWORD, TOKEN, ACCESS, CODE, *COOKIES.values()}
     logins = cloud.cloud.logins
     secrets |= {*logins._tokens, *logins._by_cookie}
     for entry in cloud.cloud.journal:

@@ -65,11 +65,11 @@ CLOCK_CHANGE = FinishedSession(
 
 
 TABLE = """
-start             end               site  serial  charging    kWh  peak kW  mode                     cost
-2026-05-02 07:33  2026-05-02 10:03  7     A          2h27m  3.520     7.40  GREEN_CHARGING           1.25
-2026-10-25 01:30  2026-10-25 04:30  7     A            39s  0.140
----------------------------------------------------------------------------------------------------------
-2 sessions                                           2h27m  3.660                           1.25 (1 of 2)
+start             end               site  serial  seen charging    kWh  peak kW  mode                     cost
+2026-05-02 07:33  2026-05-02 10:03  7     A               2h27m  3.520     7.40  GREEN_CHARGING           1.25
+2026-10-25 01:30  2026-10-25 04:30  7     A                 39s  0.140
+--------------------------------------------------------------------------------------------------------------
+2 sessions                                                2h27m  3.660                           1.25 (1 of 2)
 """
 
 
@@ -95,6 +95,14 @@ def test_costs_add_up_without_a_remark_when_every_session_has_one_and_not_at_all
 
 def test_a_table_of_nothing_says_so() -> None:
     assert table([], UTC) == "No finished charging sessions."
+
+
+def test_a_table_of_nothing_names_the_serial_that_was_asked_for() -> None:
+    assert (
+        sessions_text([], "table", UTC, serial="no\x1bsuch")
+        == "No finished charging sessions of charger no?such.\n"
+    )
+    assert sessions_text([], "csv", UTC, serial="nosuch") == csv_text([], UTC)
 
 
 def test_the_table_keeps_control_characters_from_the_terminal() -> None:

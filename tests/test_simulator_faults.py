@@ -1,6 +1,7 @@
 """Every kind of misbehaviour of the pretend cloud, its journal and its admin pages, seen by a real client."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from exporter.simulator.bend import BENDERS
 from exporter.simulator.cloud import Cloud, CloudConfig, RunningCloud, start_cloud
 from exporter.simulator.faults import KINDS
+from exporter.simulator.login import OUTCOMES
 from exporter.simulator.vehicle import MANUAL
 from exporter.simulator.world import World, WorldConfig
 
@@ -474,6 +476,23 @@ async def test_the_admin_journal_holds_no_secrets_and_no_admin_requests(reader: 
 async def test_the_index_names_the_admin_pages(reader: Reader) -> None:
     _, text, _ = await reader.read("/")
     assert "/_sim/world" in text
+
+
+async def test_the_index_names_every_kind_of_fault_and_every_login_outcome(reader: Reader) -> None:
+    _, text, _ = await reader.read("/")
+    assert (KINDS | OUTCOMES) - set(re.findall(r"\w+", text)) == set()
+
+
+async def test_the_index_shows_how_to_rehearse_a_login_with_a_one_time_code(reader: Reader) -> None:
+    _, text, _ = await reader.read("/")
+    ((code, rule),) = re.findall(
+        r"one-time code.* (\d+)\.\nPOST +/_sim/faults +(\{.*\})$", text, re.MULTILINE
+    )
+    assert code == CloudConfig.mfa_code
+    assert (await reader.ask("POST", "/_sim/faults", json=json.loads(rule)))[0] == 201
+    login = {"user[email]": CloudConfig.email, "user[password]": CloudConfig.password}
+    asked = [await reader.ask("POST", "/login/login.json", data=login) for _ in range(2)]
+    assert ["requires_mfa" in answer for _, answer, _ in asked] == [True, False]
 
 
 def test_every_kind_of_fault_is_tried_in_this_file_or_with_the_logins() -> None:

@@ -1,29 +1,51 @@
 """The simulator's own pages under /_sim/: the truth, the faults, the journal. Not part of the cloud."""
 
 import dataclasses
+import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
 
 from exporter.simulator.charger import SimCharger
-from exporter.simulator.faults import Faults
+from exporter.simulator.faults import KINDS, Faults
 from exporter.simulator.journal import Journal
+from exporter.simulator.login import OUTCOMES
 from exporter.simulator.logins import Logins
+from exporter.simulator.settings import CloudConfig
 from exporter.simulator.world import World
 
-INDEX = """A simulated Enlighten cloud.
+ACTIONS = ("plug", "unplug", "start", "stop", "fault", "recover", "go_offline", "come_back", "report")
+
+
+def _wrapped(words: Iterable[str]) -> str:
+    indent = " " * 7
+    return textwrap.fill(" ".join(sorted(words)), 100, initial_indent=indent, subsequent_indent=indent)
+
+
+INDEX = f"""A simulated Enlighten cloud.
 
 GET    /_sim/world     the truth about every charger (Wh, A, W, epoch seconds)
-POST   /_sim/chargers/{serial}/{action}   plug unplug start stop fault recover go_offline come_back report
+POST   /_sim/chargers/{{serial}}/{{action}}
+               {" ".join(ACTIONS)}
 GET    /_sim/faults    the fault rules in force
-POST   /_sim/faults    {"kind": "status", "endpoint": "status", "times": 1, "status": 429, "retry_after": 30}
+POST   /_sim/faults
+               {{"kind": "status", "endpoint": "status", "times": 1, "status": 429, "retry_after": 30}}
                also method, path_contains, body_contains: one way of asking; applied: obeyed all the same
 DELETE /_sim/faults
 GET    /_sim/journal   the requests so far
 DELETE /_sim/journal
-POST   /_sim/expire    {"what": "sessions" | "tokens" | "both"}
+POST   /_sim/expire    {{"what": "sessions" | "tokens" | "both"}}
+
+Kinds of faults; their parameters are in exporter/simulator/faults.py:
+{_wrapped(KINDS)}
+
+Outcomes of the kind login_outcome, by what exporter/simulator/login.py says of them:
+{_wrapped(OUTCOMES)}
+
+A login with a one-time code: the next one asks for it, and it is {CloudConfig.mfa_code}.
+POST   /_sim/faults    {{"kind": "login_outcome", "outcome": "mfa_explicit", "times": 1}}
 """
-ACTIONS = {"plug", "unplug", "start", "stop", "fault", "recover", "go_offline", "come_back", "report"}
 
 
 def truth(charger: SimCharger) -> dict[str, Any]:

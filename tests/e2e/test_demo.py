@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from tests.e2e.conftest import WatchedDemo
 from tests.e2e.exporters import Scrape, started_demo
-from tests.e2e.programs import EXPORTER, eventually, fetch, path_of
+from tests.e2e.programs import EXPORTER, eventually, fetch, path_of, started
 
 pytestmark = pytest.mark.e2e
 
@@ -112,3 +112,13 @@ def test_healthcheck_says_that_a_running_exporter_is_healthy(watched_demo: Watch
     command: list[str | Path] = [EXPORTER, "healthcheck", "--web.listen-address", address]
     asked = subprocess.run(command, capture_output=True, text=True)
     assert (asked.returncode, asked.stdout) == (0, "healthy: yes\n")
+
+
+def test_it_listens_where_the_environment_says_and_names_the_variables_that_it_ignores(
+    tmp_path: Path,
+) -> None:
+    environment = {"ENPHASE_EV_WEB_LISTEN_ADDRESS": "127.0.0.1:0", "ENPHASE_EV_STATE_PATH": "/nowhere"}
+    with started("demo", [EXPORTER, "demo"], tmp_path, environment) as demo:
+        assert fetch(demo.said(r"metrics: +(http://127\.0\.0\.1:\d+/metrics)")).status == 200
+        (warning,) = (line for line in demo.log.splitlines() if "level=warning" in line)
+        assert "it ignores ENPHASE_EV_STATE_PATH" in warning
