@@ -40,6 +40,11 @@ class PollSettings:
     live_stream: str = "on_command"  # never, on_command, on_change, while_charging
     burst_interval_seconds: float = 15.0
 
+    def slow_requests_per_hour(self, chargers: int) -> float:
+        """What a site of so many chargers wants beside status: its summary, and a charge mode for each."""
+        summaries = HOUR_SECONDS / self.summary_interval_seconds
+        return summaries + chargers * HOUR_SECONDS / self.charge_mode_interval_seconds
+
 
 @dataclass(slots=True)
 class PolledAccount:
@@ -74,13 +79,11 @@ class PolledAccount:
 
     def loads(self, settings: PollSettings) -> list[SiteLoad]:
         """What each of its sites wants of the budget, by rank; bursts left out."""
-        summaries = HOUR_SECONDS / settings.summary_interval_seconds
-        charge_modes = HOUR_SECONDS / settings.charge_mode_interval_seconds
         return [
             site.load(
                 settings.interval_seconds,
                 settings.idle_interval_seconds,
-                summaries + len(site.chargers) * charge_modes,
+                settings.slow_requests_per_hour(len(site.chargers)),
             )
             for site in self.sites
         ]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from exporter.auth import Auth
-from exporter.errors import CloudError, LoginExpired, NotOffered, Rejected, UnexpectedPayload
+from exporter.errors import CloudError, LoginExpired, NotOffered, NotSent, Rejected, UnexpectedPayload
 from exporter.model import ChargeModePreference, LiveStream, SiteEntry, Status, Summary
 from exporter.parse import (
     parse_charge_mode,
@@ -22,7 +22,7 @@ from exporter.parse import (
     parse_status,
     parse_summary,
 )
-from exporter.transport import Answer, NotSent, Request, Transport, error_of
+from exporter.transport import Answer, Request, Transport, error_of
 
 T = TypeVar("T")
 Heard = Callable[[str, bytes], None]

@@ -5,6 +5,7 @@ ExporterError                        reason: the metric label, bounded
 ├── StateError                       unreadable state: set aside, start cold, warn once
 ├── CloudError(endpoint)             kind: the `kind` label of enphase_ev_api_errors_total
 │   ├── Unreachable                  DNS, connect, timeout           retry, backoff
+│   │   └── NotSent                  no connection, or no login      a command was not applied
 │   ├── Unavailable                  5xx, maintenance HTML           retry, backoff
 │   ├── RateLimited(retry_after)     429                             wait; header honoured, capped
 │   ├── Rejected                     another 4xx                     long wait: asking again does not help
@@ -64,6 +65,10 @@ class Unreachable(CloudError):
     """No answer: DNS, connect, reset (`connection`) or `timeout`."""
 
     reason = "connection"
+
+
+class NotSent(Unreachable):
+    """The cloud was not reached at all, so that it cannot have done anything."""
 
 
 class Unavailable(CloudError):

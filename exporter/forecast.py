@@ -58,9 +58,7 @@ def forecast(chargers_by_site: Sequence[int], settings: PollSettings) -> Forecas
 def _loads(chargers_by_site: Sequence[int], settings: PollSettings, *, active: bool) -> list[SiteLoad]:
     """What each site wants, as the poller reckons it."""
     interval = settings.interval_seconds if active else settings.idle_interval_seconds
-    summaries = HOUR_SECONDS / settings.summary_interval_seconds
-    charge_modes = HOUR_SECONDS / settings.charge_mode_interval_seconds
-    return [SiteLoad(interval, active, summaries + count * charge_modes) for count in chargers_by_site]
+    return [SiteLoad(interval, active, settings.slow_requests_per_hour(count)) for count in chargers_by_site]
 
 
 def _per_hour(loads: Sequence[SiteLoad]) -> float:

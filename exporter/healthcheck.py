@@ -46,11 +46,11 @@ def healthcheck(
     again_after_seconds: float = _AGAIN_AFTER_SECONDS,
 ) -> tuple[int, str]:
     """Exit code and a sentence, within 5 s whatever the other side does. Raises ConfigError."""
-    address = config.web.listen_addresses[0]
-    host, port = host_and_port(address)
+    host, port = own_address(config)
     if port == 0:
+        address = config.web.listen_addresses[0]
         raise ConfigError(f'web.listen_address: got "{address}", expected a port that healthcheck can ask')
-    asking = _Asking(_LOOPBACK.get(host, host), port, config.web.config_file, within_seconds)
+    asking = _Asking(host, port, config.web.config_file, within_seconds)
     # On a thread, because a name server or a dripping answer can outlast every time-out of a socket.
     thread = threading.Thread(target=asking.run, args=(again_after_seconds,), daemon=True)
     thread.start()
@@ -65,7 +65,7 @@ class _Asking:
 
     def __init__(self, host: str, port: int, web_file: Path | None, within_seconds: float) -> None:
         self.answer: Answer | None = None
-        self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.where = in_words(host, port)
         self._target = host, port
         self._web_file = web_file
         self._within_seconds = within_seconds
@@ -97,7 +97,8 @@ class _Asking:
         return self._ask(proof, context, tls)
 
     def _ask(self, proof: str | None, context: "ssl.SSLContext | None", tls: "TlsConfig | None") -> Answer:
-        connection = self._connection(context)
+        # Nobody waits so long: the thread is given up before.
+        connection = connection_to(*self._target, 2 * self._within_seconds, context)
         try:
             connection.request("GET", "/-/healthy", headers={"Authorization": proof} if proof else {})
             response = connection.getresponse()
@@ -114,20 +115,33 @@ class _Asking:
         code = HEALTHY if response.status == 200 else UNHEALTHY
         return Answer(code, text, mismatch=response.status in (400, 401))
 
-    def _connection(self, context: "ssl.SSLContext | None") -> HTTPConnection:
-        host, port = self._target
-        seconds = 2 * self._within_seconds  # nobody waits so long
-        if context is None:
-            return HTTPConnection(host, port, timeout=seconds)
-        from http.client import HTTPSConnection
-
-        return HTTPSConnection(host, port, timeout=seconds, context=context)
-
     def _alive(self, refusal: str) -> str:
         return (
             f"{self.where} is listening: it serves TLS and refused the health check for its client "
             f"certificate ({refusal}); /-/healthy itself was not asked"
         )
+
+
+def own_address(config: Config) -> tuple[str, int]:
+    """Where the exporter of this config is asked on its own machine; port 0 where the system chooses it."""
+    host, port = host_and_port(config.web.listen_addresses[0])
+    return _LOOPBACK.get(host, host), port
+
+
+def in_words(host: str, port: int) -> str:
+    """An address as a person writes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def connection_to(
+    host: str, port: int, timeout_seconds: float, context: "ssl.SSLContext | None"
+) -> HTTPConnection:
+    """A connection that is not open yet; by TLS with a context."""
+    if context is None:
+        return HTTPConnection(host, port, timeout=timeout_seconds)
+    from http.client import HTTPSConnection
+
+    return HTTPSConnection(host, port, timeout=timeout_seconds, context=context)
 
 
 def client_context(tls: "TlsConfig | None") -> "ssl.SSLContext":

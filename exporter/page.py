@@ -13,7 +13,6 @@ from exporter.page_sessions import sessions_section
 from exporter.page_style import STYLE
 from exporter.page_troubles import DOCS, Trouble, history_trouble, troubles
 from exporter.page_words import Moment, Tone, count_in_words, most_pressing_first, sum_in_words, tone
-from exporter.page_words import state_in_words as state_in_words
 
 _REFRESH_SECONDS = 30
 # Beyond this, details are folded: a phone shows no more at once.

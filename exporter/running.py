@@ -3,18 +3,16 @@
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import Config
 from exporter.errors import ConfigError
-from exporter.healthcheck import client_context
-from exporter.readers import host_and_port
+from exporter.healthcheck import client_context, connection_to, in_words, own_address
 
 _WITHIN_SECONDS = 5.0
 _MOST_BYTES = 64 * 1024 * 1024
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _OWN_FAMILY = "enphase_ev_exporter_build_info"
 _ACCOUNT_FAMILIES = ("enphase_ev_auth_up", "enphase_ev_site_info")
 
@@ -60,11 +58,10 @@ class Running:
 
 def ask_running(config: Config, *, within_seconds: float = _WITHIN_SECONDS) -> Running | None:
     """Ask at the first listen address; None when its port is chosen by the system. Blocks; raises nothing."""
-    host, port = host_and_port(config.web.listen_addresses[0])
+    host, port = own_address(config)
     if port == 0:
         return None
-    host = _LOOPBACK.get(host, host)
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = in_words(host, port)
     try:
         context = _context(config)
         ready_status, ready = _page(host, port, context, "/-/ready", within_seconds)
@@ -100,11 +97,7 @@ def _context(config: Config) -> ssl.SSLContext | None:
 def _page(
     host: str, port: int, context: ssl.SSLContext | None, path: str, within_seconds: float
 ) -> tuple[int, str]:
-    connection = (
-        HTTPConnection(host, port, timeout=within_seconds)
-        if context is None
-        else HTTPSConnection(host, port, timeout=within_seconds, context=context)
-    )
+    connection = connection_to(host, port, within_seconds, context)
     try:
         connection.request("GET", path, headers={"User-Agent": "enphase-ev-exporter check"})
         response = connection.getresponse()

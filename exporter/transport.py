@@ -20,6 +20,7 @@ from exporter.errors import (
     CloudError,
     LoginExpired,
     NotOffered,
+    NotSent,
     RateLimited,
     Rejected,
     Unavailable,
@@ -41,10 +42,6 @@ _HTML_MARKERS = (b"<!doctype html", b"<html")
 _LOGIN_MARKERS = (b"/login/login", b'type="password"', b"window.optanonwrapper", b"var otlang", b"one trust")
 # Outage pages may carry one of these too; only together do they mean the login page.
 _WEAK_LOGIN_MARKERS = (b"x-ua-compatible", b"enphaseenergy.com")
-
-
-class NotSent(Unreachable):
-    """The cloud was not reached at all, so that it cannot have done anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from exporter.errors import (
     CommandPostponed,
     CommandRefused,
     CommandUnconfirmed,
+    NotSent,
     RateLimited,
     UnexpectedPayload,
 )
@@ -27,7 +28,7 @@ from exporter.kept_variants import KeptVariants
 from exporter.model import ChargeMode
 from exporter.parse import parse_charge_mode
 from exporter.parse_reply import Meaning, Verdict, read_reply
-from exporter.transport import Answer, NotSent
+from exporter.transport import Answer
 
 # A 429 often names no time. Upstream waits this long after the first failure of a core endpoint.
 POSTPONED_SECONDS = 60.0

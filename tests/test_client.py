@@ -2,10 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.errors import LoginExpired, MfaRequired, NotOffered, UnexpectedPayload
+from exporter.errors import LoginExpired, MfaRequired, NotOffered, NotSent, UnexpectedPayload
 from exporter.model import ChargeMode, LiveStream
 from exporter.simulator.settings import CloudConfig
-from exporter.transport import NotSent
 from tests.wiring import Wired, wired
 
 
